@@ -1,0 +1,130 @@
+"""A month of trips, read and cleaned into a frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from taxi_lib.errors import DataError
+from taxi_lib.files import COLUMNS, MonthFile, check_file
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """What cleaning a month did: rows dropped, and rows kept that deserve a look.
+
+    Attributes
+    ----------
+    month : str
+        Such as ``"2021-01"``.
+    read, kept : int
+        Rows in the file, and rows left.
+    dropped, noticed : dict of str to int
+        Rows by reason. Each dropped row counts once, under the first reason that fits;
+        a kept row may be noticed for several.
+    """
+
+    month: str
+    read: int
+    kept: int
+    dropped: dict[str, int]
+    noticed: dict[str, int]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the report as a table of one column, named by the month."""
+        rows = {("read", "all rows"): self.read}
+        rows |= {("dropped", reason): count for reason, count in self.dropped.items()}
+        rows |= {("kept", "1 to 60 minutes"): self.kept}
+        rows |= {("kept, but notice", what): count for what, count in self.noticed.items()}
+        return pd.Series(rows, name=self.month).to_frame()
+
+
+def read_trips(file: MonthFile) -> tuple[pd.DataFrame, CleaningReport]:
+    """Read a month and keep the trips of 1 to 60 minutes.
+
+    Parameters
+    ----------
+    file : MonthFile
+        From :func:`taxi_lib.sources.fetch_months`.
+
+    Returns
+    -------
+    trips : pandas.DataFrame, shape (n_kept, 6)
+        ``pickup_datetime`` and ``dropoff_datetime`` (New York time), ``PULocationID`` and
+        ``DOLocationID`` (taxi zones), ``trip_distance`` (miles, as the meter recorded it;
+        not for ``fhv``) and ``duration`` (minutes). A missing FHV zone is -1.
+    report : CleaningReport
+        What was dropped and what was noticed.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged or not a month of this fleet (see :func:`check_file`),
+        holds another month's trips, or no trip is left.
+    """
+    raw = _read(file)
+    raw["duration"] = (raw["dropoff_datetime"] - raw["pickup_datetime"]).dt.total_seconds() / 60
+    faults = _faults(raw)
+    dropped, left = {}, pd.Series(True, index=raw.index)
+    for reason, rows in faults.items():
+        dropped[reason] = int((rows & left).sum())
+        left &= ~rows
+    trips = raw[left]
+    if trips.empty:
+        raise DataError(
+            f"{file.path.name} has no trip of 1 to 60 minutes among its {len(raw):,} rows: "
+            "delete the file and fetch it again."
+        )
+    trips = trips.astype({"PULocationID": "int64", "DOLocationID": "int64"})
+    noticed = {what: int(rows.sum()) for what, rows in _oddities(trips, file).items()}
+    return trips, CleaningReport(file.month, len(raw), len(trips), dropped, noticed)
+
+
+def _read(file: MonthFile) -> pd.DataFrame:
+    check_file(file.path, file.taxi)
+    names = COLUMNS[file.taxi]
+    try:
+        raw = pd.read_parquet(file.path, columns=list(names)).rename(columns=names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{file.path.name} is damaged ({error}): delete {file.path} and fetch it again."
+        ) from error
+    if file.taxi == "fhv":
+        # Most of these trips have no zone; the course counts "no zone" as a zone of its own.
+        raw = raw.fillna({"PULocationID": -1, "DOLocationID": -1})
+    inside = _inside(raw, file.month).mean()
+    if len(raw) and inside < 0.5:
+        raise DataError(
+            f"{file.path.name} has {1 - inside:.0%} of its pick-ups outside {file.month}: "
+            "it holds another month; rename it or fetch the right one."
+        )
+    return raw
+
+
+def _inside(trips: pd.DataFrame, month: str) -> pd.Series:
+    first = pd.Timestamp(month)
+    return trips["pickup_datetime"].between(first, first + pd.offsets.MonthBegin(), "left")
+
+
+def _faults(raw: pd.DataFrame) -> dict[str, pd.Series]:
+    numbers = raw[[name for name in raw if name.endswith(("ID", "distance"))]]
+    return {
+        "no pick-up or drop-off time": raw["duration"].isna(),
+        "no zone or distance": ~np.isfinite(numbers).all(axis="columns"),
+        "under 1 minute": raw["duration"] < 1,
+        "over 60 minutes": raw["duration"] > 60,
+    }
+
+
+def _oddities(trips: pd.DataFrame, file: MonthFile) -> dict[str, pd.Series]:
+    zones = trips[["PULocationID", "DOLocationID"]]
+    oddities = {
+        "pick-up outside the month": ~_inside(trips, file.month),
+        "unknown zone (264, 265)": zones.isin([264, 265]).any(axis="columns"),
+        "same trip recorded before": trips.duplicated(),
+    }
+    if "trip_distance" in trips:
+        oddities["zero miles"] = trips["trip_distance"] == 0
+        oddities["over 100 miles"] = trips["trip_distance"] > 100
+    return oddities

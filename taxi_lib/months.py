@@ -1,0 +1,70 @@
+"""Months, written ``2021-01``: checked, counted on, and told apart."""
+
+import re
+
+from taxi_lib.errors import ContractError
+
+# The TLC's records begin in 2009.
+_MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
+
+
+def check_month(month: str, what: str = "month") -> str:
+    """Return the month if it is one.
+
+    Parameters
+    ----------
+    month : str
+        A month such as ``"2021-01"``, from 2009 to 2099.
+    what : str
+        What the month is for, named in the message.
+
+    Raises
+    ------
+    ContractError
+        When it is anything else: ``"2021-13"``, an empty text, a path, a number.
+
+    Examples
+    --------
+    >>> check_month("2021-01")
+    '2021-01'
+    """
+    if isinstance(month, str) and _MONTH.fullmatch(month):
+        return month
+    raise ContractError(
+        f"{what} is {month!r}, which is not a month: write year and month like 2021-01."
+    )
+
+
+def next_month(month: str) -> str:
+    """Return the month after a month.
+
+    Examples
+    --------
+    >>> next_month("2021-12")
+    '2022-01'
+    """
+    year, number = map(int, check_month(month).split("-"))
+    return f"{year + number // 12}-{number % 12 + 1:02d}"
+
+
+def check_different(months: dict[str, str]) -> None:
+    """Refuse the same month under two names: a model is never scored on what it learned from.
+
+    Parameters
+    ----------
+    months : dict of str to str
+        What each month is for, and the month.
+
+    Raises
+    ------
+    ContractError
+        When two of the months are the same.
+    """
+    seen: dict[str, str] = {}
+    for what, month in months.items():
+        if month in seen:
+            raise ContractError(
+                f"{seen[month]} and {what} are both {month}: choose different months, "
+                "or the model is scored on the trips it learned from."
+            )
+        seen[month] = what
