@@ -15,8 +15,12 @@ variable                what it holds                               default
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from taxi_lib.errors import TaxiError
+
+# Where months may come from; see taxi_lib.sources.
+Source = Literal["auto", "local", "tlc", "synthetic"]
 
 TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
@@ -73,28 +77,42 @@ def lock_file(name: str) -> Path:
     return folder / name
 
 
-def prefect_environment() -> dict[str, str]:
-    """Return the variables that keep Prefect inside the workspace, quiet and off the network.
+def environment() -> dict[str, str]:
+    """Return the variables that every process of the workbook shall agree on.
 
-    Your own Prefect profile and database stay untouched. What is already set wins,
-    so a ``PREFECT_API_URL`` in the environment joins that server instead of a private one.
+    They name the folders of this page, keep Prefect inside the workspace (your own profile and
+    database stay untouched), and keep the tools quiet and off the network.
+    What is already set wins: a ``PREFECT_API_URL`` joins that server instead of a private one.
     """
-    wanted = {
-        "PREFECT_HOME": str(runs_dir() / "prefect"),
+    quiet = {
         # A busy laptop needs longer than the 20 s that Prefect waits for its private server.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "DO_NOT_TRACK": "1",
         # Only the console is quiet: Prefect's API still receives every INFO line.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "DO_NOT_TRACK": "1",
+        # XGBoost's threads wait for each other by spinning: with one other busy process on two
+        # cores a training of 8 s takes 60 s, and 15 s when they give way after a short spin.
+        "GOMP_SPINCOUNT": "1000",
     }
-    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+    folders = {
+        "TAXI_DATA_DIR": str(data_dir()),
+        "TAXI_RUNS_DIR": str(runs_dir()),
+        "MLFLOW_TRACKING_URI": tracking_uri(),
+        "PREFECT_HOME": os.environ.get("PREFECT_HOME") or str(runs_dir() / "prefect"),
+    }
+    return quiet | {name: os.environ[name] for name in quiet if name in os.environ} | folders
 
 
-def use_workspace_prefect() -> None:
-    """Set :func:`prefect_environment` for this process. Call it before Prefect is imported."""
-    os.environ.update(prefect_environment())
+def use_workspace() -> None:
+    """Set :func:`environment` for this process.
+
+    Call it before Prefect, MLflow or XGBoost are imported: they read it then.
+    """
+    os.environ.update(environment())
 
 
 def _folder(variable: str, default: str) -> Path:

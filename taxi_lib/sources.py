@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 from taxi_lib import settings
 from taxi_lib.errors import DataError, MissingMonthError
 from taxi_lib.files import SOURCE_MARK, MonthFile, Taxi, check_file, file_name, source_mark
+from taxi_lib.settings import Source
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
-
-Source = Literal["auto", "local", "tlc", "synthetic"]
 
 
 def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") -> list[MonthFile]:

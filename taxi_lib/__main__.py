@@ -1,0 +1,97 @@
+"""The command line: ``python -m taxi_lib run``, ``list``, ``data``."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taxi_lib import settings
+from taxi_lib.errors import ContractError, TaxiError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Run the lessons of the Taxi Workbook.",
+)
+
+Notebooks = Annotated[list[str] | None, typer.Argument(help="Numbers or names, such as 01 06.")]
+Parameters = Annotated[list[str], typer.Option("-p", "--parameter", help="name=value; repeatable.")]
+Source = Annotated[settings.Source, typer.Option(help="Where the months come from.")]
+DataDir = Annotated[Path | None, typer.Option(help="The folder of the months.")]
+RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
+
+
+@app.command()
+def run(
+    notebooks: Notebooks = None,
+    parameters: Parameters = [],  # noqa: B006 (typer reads it)
+    source: Source = "auto",
+    data_dir: DataDir = None,
+    run_dir: RunDir = None,
+) -> None:
+    """Run lessons through papermill, as one Prefect flow."""
+    from taxi_lib.contracts import check_request, find_notebooks
+
+    if data_dir:
+        os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
+    given = dict(_split(parameter) for parameter in parameters)
+    check_request(find_notebooks(notebooks or ()), given)
+    settings.use_workspace()
+    # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    print("Starting Prefect …", flush=True)
+    from taxi_lib import flows, summary
+
+    state = flows.walkthrough(notebooks, given, source, run_dir, return_state=True)
+    report = state.result(raise_on_failure=False)
+    if isinstance(report, Exception):
+        print(report, file=sys.stderr)
+        raise typer.Exit(1)
+    summary.show(report)
+    raise typer.Exit(0 if report["status"] == "completed" else 1)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the lessons with their parameters."""
+    from taxi_lib.contracts import find_notebooks
+
+    for contract in find_notebooks():
+        print(f"{contract.name}\n    {contract.title}")
+        for p in contract.parameters:
+            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.help}")
+
+
+@app.command()
+def data(
+    months: Annotated[list[str] | None, typer.Argument(help="Such as 2021-01 2021-02.")] = None,
+    source: Source = "tlc",
+) -> None:
+    """Fetch months into the data folder."""
+    from taxi_lib.sources import fetch_months
+
+    for file in fetch_months(*(months or ["2021-01", "2021-02"]), source=source):
+        print(f"{file.month}  {file.source:9}  {file.path}")
+
+
+def _split(parameter: str) -> tuple[str, str]:
+    name, equals, value = parameter.partition("=")
+    if not equals:
+        raise ContractError(f"-p takes name=value, not {parameter!r}.")
+    return name.strip(), value
+
+
+def main() -> None:
+    """Run the command line; what is refused is one sentence and exit status 2."""
+    try:
+        app()
+    except TaxiError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

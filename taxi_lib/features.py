@@ -1,0 +1,69 @@
+"""What a model sees of a trip, as scikit-learn transformers that live inside its pipeline."""
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+
+PAIR_COLUMNS = ["PU_DO", "trip_distance"]
+ZONE_COLUMNS = ["PULocationID", "DOLocationID", "trip_distance"]
+
+
+def add_pair(trips: pd.DataFrame) -> pd.DataFrame:
+    """Return the trips with the pair of zones they join, as the text ``PU_DO``.
+
+    Parameters
+    ----------
+    trips : pandas.DataFrame, shape (n, k)
+        With whole-numbered ``PULocationID`` and ``DOLocationID``.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, k + 1)
+        A copy; ``PU_DO`` is such as ``"74_75"``.
+    """
+    pair = trips["PULocationID"].astype(str) + "_" + trips["DOLocationID"].astype(str)
+    return trips.assign(PU_DO=pair)
+
+
+def store_zeros(column: pd.DataFrame) -> sparse.csr_matrix:
+    """Return one column as a sparse matrix that stores its zeros too.
+
+    A sparse matrix usually leaves zeros out, and XGBoost takes what is left out for missing:
+    a ride of 0 miles would become a ride of unknown length.
+
+    Parameters
+    ----------
+    column : pandas.DataFrame, shape (n, 1)
+        Numbers.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix, shape (n, 1)
+        With n stored values.
+    """
+    values = column.to_numpy(dtype=float).ravel()
+    # One value a row, all in column 0; 32-bit indices, because Lasso refuses 64-bit ones.
+    rows = np.arange(len(values) + 1, dtype=np.int32)
+    return sparse.csr_matrix(
+        (values, np.zeros(len(values), np.int32), rows), shape=(len(values), 1)
+    )
+
+
+def encode_pairs() -> ColumnTransformer:
+    """Return the course's features: the pair one-hot, and the distance as it is.
+
+    The matrix is the one that the course's ``DictVectorizer`` makes, value for value:
+    a column for each pair met in training, in the order of their texts, then the distance.
+    A pair not met in training is all zeros.
+    """
+    return make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["PU_DO"]),
+        (FunctionTransformer(store_zeros), ["trip_distance"]),
+    )
+
+
+def encode_zones() -> ColumnTransformer:
+    """Return three numbers a trip: the two zones and the distance, for tree models."""
+    return make_column_transformer(("passthrough", ZONE_COLUMNS))

@@ -1,0 +1,61 @@
+"""The HTML copy of an executed notebook."""
+
+import re
+from pathlib import Path
+
+import bleach
+import nbformat
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+
+# What prose, tables and figures are made of; scripts, frames and handlers are not among it.
+_HARMLESS_TAGS = (
+    "a abbr b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p "
+    "pre s span strong sub summary sup table tbody td tfoot th thead tr ul"
+).split()
+_HARMLESS_ATTRIBUTES = {
+    "*": ["class", "id", "title"],
+    "a": ["href"],
+    "img": ["alt", "src"],
+    "td": ["colspan", "rowspan"],
+    "th": ["colspan", "rowspan"],
+}
+
+
+def write_page(notebook: Path, page: Path) -> None:
+    """Write an executed notebook as a page that any browser shows, with nothing that can act.
+
+    Parameters
+    ----------
+    notebook : pathlib.Path
+        Executed, or stopped half-way.
+    page : pathlib.Path
+        The HTML file; written beside it first, then moved.
+    """
+    # nbconvert's own filter allows so little that it escapes every heading and paragraph.
+    exporter = HTMLExporter(sanitize_html=True, filters={"clean_html": _harmless})
+    body, _ = exporter.from_filename(str(notebook))
+    partial = page.with_suffix(".part.html")
+    partial.write_text(_describe_figures(body, notebook), encoding="utf-8")
+    partial.replace(page)
+
+
+def _harmless(element: str) -> str:
+    """Return HTML without what could act: pandas' style block is dropped, the rest escaped."""
+    unstyled = re.sub(r"<style.*?</style>", "", str(element), flags=re.DOTALL)
+    return bleach.clean(unstyled, tags=_HARMLESS_TAGS, attributes=_HARMLESS_ATTRIBUTES)
+
+
+def _describe_figures(body: str, notebook: Path) -> str:
+    """Give each figure its alternative text, which nbconvert's template leaves out."""
+    outputs = [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
+    texts = [
+        o.metadata.get("image/png", {}).get("alt")
+        for o in outputs
+        if "image/png" in o.get("data", {})
+    ]
+    soup = BeautifulSoup(body, "html.parser")
+    for image, text in zip(soup.select(".jp-RenderedImage img"), texts, strict=True):
+        if text:
+            image["alt"] = text
+    return str(soup)

@@ -1,0 +1,60 @@
+"""The house style of figures: readable, labelled, safe for colour-blind readers, described."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython.display import display
+from matplotlib.figure import Figure
+
+
+def use_house_style() -> None:
+    """Set the house style for the figures of this notebook."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette="colorblind",
+        rc={"figure.figsize": (8, 4), "figure.dpi": 100, "axes.titlelocation": "left"},
+    )
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure with a description for readers who cannot see it, and close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Drawn.
+    alt : str
+        What the figure shows, in a sentence; the HTML copy carries it as alternative text.
+    """
+    figure.tight_layout()
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
+
+
+def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: str) -> Figure:
+    """Draw how often each pair of actual and predicted minutes occurs.
+
+    Parameters
+    ----------
+    actual, predicted : numpy.ndarray, shape (n,)
+        Minutes.
+    title : str
+        What the figure shows, as a finding.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With the line on which a perfect model's trips would lie.
+    """
+    figure, axes = plt.subplots(figsize=(6.5, 5.5))
+    # Logarithmic counts: the short trips outnumber the long ones by thousands.
+    bins = axes.hexbin(
+        actual, predicted, gridsize=40, extent=(0, 60, 0, 60), bins="log", cmap="viridis"
+    )
+    axes.plot([0, 60], [0, 60], color="black", linestyle="--", linewidth=1.5, label="perfect")
+    axes.set(xlim=(0, 60), ylim=(0, 60), title=title)
+    axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
+    axes.legend(loc="upper left")
+    figure.colorbar(bins, label="trips")
+    return figure

@@ -1,0 +1,132 @@
+"""What a walkthrough leaves: ``summary.json``, the link ``runs/latest``, and a table to read."""
+
+import json
+import os
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from taxi_lib import settings
+from taxi_lib.runner import NotebookRun
+
+
+def new_folder() -> Path:
+    """Return the address of a new run's folder: the time, and a word against two at once."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return settings.runs_dir() / f"{now}-{secrets.token_hex(2)}"
+
+
+def write(
+    runs: list[NotebookRun], data_source: str | None, seconds: float, folder: Path
+) -> dict[str, Any]:
+    """Write ``summary.json`` into the run's folder and point ``runs/latest`` to it.
+
+    Parameters
+    ----------
+    runs : list of NotebookRun
+        In the order of the lessons.
+    data_source : {"local", "tlc", "synthetic"} or None
+        Where the months came from; None when no notebook takes one.
+    seconds : float
+        Wall time of the whole walkthrough.
+    folder : pathlib.Path
+        The run's folder.
+
+    Returns
+    -------
+    dict
+        The summary.
+    """
+    failed = any(run.status == "failed" for run in runs)
+    report = {
+        "status": "failed" if failed else "completed",
+        "data_source": data_source,
+        "seconds": round(seconds, 2),
+        "notebooks": [run.to_dict() for run in runs],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "summary.part.json"
+    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / "summary.json")
+    _point(settings.runs_dir() / "latest", folder)
+    return report
+
+
+def rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    """Return one row a notebook: name, status, seconds, and its results in a line."""
+    return [
+        {
+            "notebook": run["name"],
+            "status": run["status"],
+            "seconds": f"{run['seconds']:.1f}",
+            "results": run["error"] or _in_a_line(run["results"]),
+        }
+        for run in report["notebooks"]
+    ]
+
+
+def failures(report: dict[str, Any]) -> str:
+    """Return in one sentence which notebooks failed, where and how."""
+    failed = [run for run in report["notebooks"] if run["status"] == "failed"]
+    told = "; ".join(f"{run['name']}: {run['error']}" for run in failed)
+    return f"{len(failed)} of {len(report['notebooks'])} notebooks failed: {told}."
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the summary as a table, and where to look next."""
+    # A log file has no width of its own; rich would take 80 columns and fold every name.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
+    for name in ("notebook", "status", "seconds", "results"):
+        justify = "right" if name == "seconds" else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "results")
+    for row in rows(report):
+        table.add_row(*row.values(), style="red" if row["status"] == "failed" else None)
+    say("")
+    console.print(table)
+    console.print(_next_steps(report), soft_wrap=True, highlight=False, markup=False)
+
+
+def say(line: str) -> None:
+    """Print a line of progress; in a terminal it replaces the one before."""
+    end = "" if sys.stdout.isatty() else "\n"
+    start = "\r\033[K" if sys.stdout.isatty() else ""
+    sys.stdout.write(f"{start}{line}{end}")
+    sys.stdout.flush()
+
+
+def _next_steps(report: dict[str, Any]) -> str:
+    programs = Path(sys.executable).parent
+    latest = settings.runs_dir() / "latest"
+    return "\n".join(
+        [
+            f"Data            : {report['data_source']}",
+            f"Executed lessons: {latest}  (.ipynb, .html and summary.json)",
+            f"MLflow page     : {programs / 'mlflow'} ui --port 5000 "
+            f"--backend-store-uri {settings.tracking_uri()}",
+            f"Prefect page    : PREFECT_HOME={settings.environment()['PREFECT_HOME']} "
+            f"{programs / 'prefect'} server start",
+        ]
+    )
+
+
+def _in_a_line(results: dict[str, Any]) -> str:
+    def short(value: object) -> str:
+        if isinstance(value, float):
+            return f"{value:.3f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    return ", ".join(f"{name} {short(value)}" for name, value in results.items())
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Point a link to a folder in one step: a reader sees the old one or the new one."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".latest-{secrets.token_hex(4)}")
+    fresh.symlink_to(os.path.relpath(folder, link.parent))
+    fresh.replace(link)

@@ -1,0 +1,104 @@
+"""MLflow: one store whatever the working directory, and models logged so that they load safely."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from filelock import FileLock
+from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, Schema
+from sklearn.pipeline import Pipeline
+
+from taxi_lib import settings
+
+EXPERIMENT = "nyc-green-taxi"
+# What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
+# harmless. scikit-learn's trees are here because a forged one could crash the process.
+_TRUSTED = [
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "taxi_lib.features.store_zeros",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBRegressor",
+]
+
+
+def use_store(experiment: str = EXPERIMENT) -> str:
+    """Point MLflow at the workbook's store and experiment; make them if they are not there.
+
+    Parameters
+    ----------
+    experiment : str
+        The experiment's name.
+
+    Returns
+    -------
+    str
+        The experiment's id.
+    """
+    uri = settings.tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    # Two processes that create a SQLite store at once can leave it unusable: one at a time.
+    with FileLock(settings.lock_file("mlflow.lock")):
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        found = mlflow.get_experiment_by_name(experiment)
+        if found is None:
+            mlflow.create_experiment(experiment, artifact_location=_artifacts(uri, experiment))
+    return mlflow.set_experiment(experiment).experiment_id
+
+
+def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:
+    """Log a fitted pipeline to the active run: the object that was scored, not a copy.
+
+    Parameters
+    ----------
+    model : sklearn.pipeline.Pipeline
+        Fitted; predicts from the columns of `trips`.
+    trips : pandas.DataFrame
+        Trips with just the columns that the model needs; their types become its signature.
+    name : str
+        The model's name.
+
+    Returns
+    -------
+    mlflow.models.model.ModelInfo
+        With the address under which :func:`mlflow.sklearn.load_model` finds it.
+    """
+    return mlflow.sklearn.log_model(
+        model,
+        name=name,
+        signature=_signature(trips),
+        pip_requirements=_requirements(),
+        skops_trusted_types=_TRUSTED,
+    )
+
+
+def _signature(trips: pd.DataFrame) -> ModelSignature:
+    """Return what goes in and out; said by us, for MLflow's guess warns of every whole number."""
+    kinds = {"i": "long", "f": "double"}
+    columns = [ColSpec(kinds.get(kind.kind, "string"), name) for name, kind in trips.dtypes.items()]
+    return ModelSignature(Schema(columns), Schema([ColSpec("double", "duration")]))
+
+
+def _artifacts(uri: str, experiment: str) -> str | None:
+    """Return where artifacts go: beside a local store; a tracking server decides by itself."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    folder = Path(uri.removeprefix("sqlite:///")).resolve().parent
+    return (folder / "mlartifacts" / experiment).as_uri()
+
+
+def _requirements() -> list[str]:
+    """Return the packages a logged model needs; MLflow would spend seconds guessing them."""
+    return [f"{name}=={version(name)}" for name in ("scikit-learn", "skops", _xgboost())]
+
+
+def _xgboost() -> str:
+    try:
+        version("xgboost-cpu")
+    except PackageNotFoundError:
+        return "xgboost"
+    return "xgboost-cpu"
