@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import flow, get_client, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -65,6 +65,8 @@ def train_best_model(train: pd.DataFrame, val: pd.DataFrame, tags: dict[str, str
     from taxi_lib import features, models, tracking
 
     tracking.use_store()
+    # From a model in MLflow one finds the run in Prefect that made it, and the other way round.
+    tags = tags | {"prefect_flow_run": str(runtime.flow_run.id)}
     with mlflow.start_run(run_name="train_best_model", tags=tags):
         mlflow.log_params(models.COURSE_PARAMETERS)
         model = models.course_model().fit(train[features.PAIR_COLUMNS], train["duration"])

@@ -1,5 +1,6 @@
 """Run one notebook: papermill executes it, and the evidence is kept whatever happens."""
 
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -179,12 +180,20 @@ def _narrate(contract: Contract, progress: Progress) -> Callable[..., None]:
 def _explain(exception: Exception) -> str:
     """Return in one sentence which cell failed and how."""
     if isinstance(exception, papermill.PapermillExecutionError):
-        return f"cell {exception.cell_index + 1}: {exception.ename}: {exception.evalue}"
+        where = f"cell {exception.cell_index + 1}: {exception.ename}"
+        return f"{where}: {exception.evalue or _failing_line(exception.traceback)}"
     if isinstance(exception, DeadKernelError):
         return "the kernel died (out of memory, or killed)"
     if isinstance(exception, CellTimeoutError):
         return "a cell took too long and was stopped"
     return f"{type(exception).__name__}: {exception}"
+
+
+def _failing_line(traceback: list[str]) -> str:
+    """Return the line of the cell that raised: an assert without a message says nothing else."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
+    arrow = re.search(r"^-+> +\d+ (.*)$", plain, flags=re.MULTILINE)
+    return arrow[1].strip() if arrow else ""
 
 
 def _unfinished(path: Path) -> str | None:

@@ -108,11 +108,13 @@ def environment() -> dict[str, str]:
 
 
 def use_workspace() -> None:
-    """Set :func:`environment` for this process.
+    """Set :func:`environment` for this process, and make the folder of the runs.
 
     Call it before Prefect, MLflow or XGBoost are imported: they read it then.
     """
     os.environ.update(environment())
+    # Prefect makes its own folder, but not the one above it.
+    runs_dir().mkdir(parents=True, exist_ok=True)
 
 
 def _folder(variable: str, default: str) -> Path:
