@@ -61,6 +61,7 @@ def encode_pairs() -> ColumnTransformer:
     return make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["PU_DO"]),
         (FunctionTransformer(store_zeros), ["trip_distance"]),
+        sparse_threshold=1.0,  # sparse also for a handful of trips
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from taxi_lib import settings
 from taxi_lib.errors import DataError, MissingMonthError
 from taxi_lib.files import SOURCE_MARK, MonthFile, Taxi, check_file, file_name, source_mark
+from taxi_lib.months import check_different
 from taxi_lib.settings import Source
 
 if TYPE_CHECKING:
@@ -38,9 +39,12 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
 
     Raises
     ------
+    ContractError
+        When a month is asked for twice.
     MissingMonthError
         When a month cannot be had, or only by mixing made-up months with real ones.
     """
+    check_different({f"month {number}": month for number, month in enumerate(months, start=1)})
     if source == "synthetic":
         return [_synthetic(month, taxi) for month in months]
     try:

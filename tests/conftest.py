@@ -1,7 +1,12 @@
-"""What several tests need."""
+"""What several tests need: months of five rows, a workspace of their own, and no network."""
 
 import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pandas as pd
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -9,7 +14,67 @@ ROOT = Path(__file__).resolve().parents[1]
 def real_month_path(month: str) -> Path | None:
     """Return the real file of a month, or None where there is none."""
     folders = [ROOT / "data", ROOT.parent / "shared" / "data"]
-    if os.environ.get("TAXI_DATA_DIR"):
-        folders.insert(0, Path(os.environ["TAXI_DATA_DIR"]))
+    if os.environ.get("REAL_TAXI_DATA_DIR"):
+        folders.insert(0, Path(os.environ["REAL_TAXI_DATA_DIR"]))
     paths = (folder / f"green_tripdata_{month}.parquet" for folder in folders)
-    return next((path for path in paths if path.exists()), None)
+    return next((path.resolve() for path in paths if path.exists()), None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The tests decide themselves where the data is; keep what the caller said for the real months.
+    os.environ.setdefault("REAL_TAXI_DATA_DIR", os.environ.pop("TAXI_DATA_DIR", ""))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest first: two workers then end at about the same time.
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_workspace_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test away from your data, your runs, your Prefect, and the network."""
+    with socket.socket() as closed, pytest.MonkeyPatch.context() as patch:
+        closed.bind(("127.0.0.1", 0))  # bound, but nobody listens: a network that is down
+        patch.setenv("TAXI_TLC_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        patch.setenv("TAXI_RUNS_DIR", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("TAXI_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME", "PREFECT_API_URL"):
+            patch.delenv(name, raising=False)
+        # Two workers, one training each: more threads than cores would only wait for each other.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty data folder that is this test's own."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("TAXI_DATA_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def write_month(data_dir: Path) -> Callable[..., Path]:
+    """Return a function that writes five trips of 10 to 50 minutes, changed as you like."""
+
+    def write(month: str = "2021-01", **columns: object) -> Path:
+        path = data_dir / f"green_tripdata_{month}.parquet"
+        five_trips(month).assign(**columns).to_parquet(path)
+        return path
+
+    return write
+
+
+def five_trips(month: str = "2021-01") -> pd.DataFrame:
+    pickup = pd.Series(pd.date_range(f"{month}-05 08:00", periods=5, freq="h")).astype("M8[us]")
+    minutes = pd.Series([10, 20, 30, 40, 50])
+    return pd.DataFrame(
+        {
+            "lpep_pickup_datetime": pickup,
+            "lpep_dropoff_datetime": pickup + pd.to_timedelta(minutes, unit="min"),
+            "PULocationID": [74, 74, 75, 41, 42],
+            "DOLocationID": [75, 75, 74, 42, 41],
+            "trip_distance": [1.0, 2.0, 0.0, 4.0, 5.0],
+        }
+    )

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import five_trips
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+
+from taxi_lib import features, models, settings, tracking
+from taxi_lib.errors import TaxiError
+
+USE_STORE = "from taxi_lib import tracking; print(tracking.use_store())"
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "räume mit leerzeichen"
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(folder))
+    # MLflow sets this itself once it is told a store; afterwards it shall be as before.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_store_first_used_by_several_processes_at_once_is_whole(runs_dir: Path):
+    command = [sys.executable, "-W", "ignore", "-c", USE_STORE]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [process.communicate(timeout=120)[0].split()[-1] for process in starts]
+    assert [process.returncode for process in starts] == [0, 0, 0]
+    assert len(set(answers)) == 1
+
+
+def test_the_store_is_the_same_from_any_working_directory(
+    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ids = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        ids.append(tracking.use_store())
+        with mlflow.start_run():
+            mlflow.log_metric("rmse", 1.0)
+    assert ids[0] == ids[1] and len(mlflow.search_runs(ids[:1])) == 2
+    location = mlflow.get_experiment(ids[0]).artifact_location
+    assert location.startswith((runs_dir / "mlartifacts").as_uri())
+    assert not (tmp_path / "here" / "mlruns").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        (models.course_model(n_estimators=3), features.PAIR_COLUMNS),
+        (models.with_zones(RandomForestRegressor(3, random_state=0)), features.ZONE_COLUMNS),
+        (models.with_zones(HistGradientBoostingRegressor(max_iter=3)), features.ZONE_COLUMNS),
+    ],
+)
+def test_the_model_logged_is_the_model_scored(runs_dir: Path, model, columns):
+    trips = features.add_pair(five_trips()).assign(duration=[10.0, 20, 30, 40, 50])
+    model.fit(trips[columns], trips["duration"])
+    tracking.use_store()
+    with mlflow.start_run():
+        logged = tracking.log_pipeline(model, trips[columns])
+    loaded = mlflow.sklearn.load_model(logged.model_uri)
+    assert loaded.predict(trips).tolist() == model.predict(trips).tolist()
+    assert logged.signature.inputs.input_names() == columns
+    served = mlflow.pyfunc.load_model(logged.model_uri).predict(trips[columns])
+    assert served.tolist() == model.predict(trips).tolist()
+
+
+def test_a_path_that_sqlite_would_misread_is_refused(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TAXI_RUNS_DIR", "/tmp/100%25")
+    with pytest.raises(TaxiError, match="the path holds % or"):
+        settings.tracking_uri()
+
+
+def test_a_store_of_your_own_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert settings.tracking_uri() == "http://127.0.0.1:5000"
