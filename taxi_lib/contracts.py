@@ -180,14 +180,22 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
 def _parameters(source: str, notebook: str) -> Iterable[Parameter]:
     lines = source.splitlines()
     for node in ast.parse(source).body:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+        try:
+            yield _parameter(node, lines[node.end_lineno - 1])
+        except (AttributeError, KeyError, ValueError):
             raise ContractError(
                 f"The parameters cell of {notebook} has {lines[node.lineno - 1]!r}: "
-                "write each line as `name: type = value  # help`."
-            )
-        help_text = lines[node.end_lineno - 1][node.end_col_offset :].strip().lstrip("# ")
-        default = ast.literal_eval(node.value)
-        yield Parameter(node.target.id, ast.unparse(node.annotation), default, help_text)
+                "write each line as `name: type = value  # help`, the type of "
+                f"{', '.join(_TYPES)}, and the value as a literal."
+            ) from None
+
+
+def _parameter(node: ast.stmt, line: str) -> Parameter:
+    kind = ast.unparse(node.annotation)
+    for part in kind.split("|"):
+        _TYPES[part.strip()]
+    help_text = line.encode()[node.end_col_offset :].decode().strip().lstrip("# ")
+    return Parameter(node.target.id, kind, ast.literal_eval(node.value), help_text)
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:

@@ -145,6 +145,7 @@ def _execute(
             parameters,
             engine_name="lesson",
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             folder=output.parent,
             env=env,

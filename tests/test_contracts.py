@@ -1,0 +1,129 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from taxi_lib.contracts import check_request, find_notebooks, read_contract
+from taxi_lib.errors import ContractError
+
+WriteNotebook = Callable[..., Path]
+
+PARAMETERS = """\
+train_month: str = "2021-01"  # month to learn from
+test_month: str | None = None  # month to judge by
+source: str = "auto"  # where the months come from
+trials: int = 8  # how many, at most
+rate: float = 0.1  # learning rate
+quick: bool = True  # a "short" run = fewer trials
+"""
+
+
+@pytest.fixture
+def write_notebook(tmp_path: Path) -> WriteNotebook:
+    def write(*parameters: str, name: str = "01_one.ipynb") -> Path:
+        tagged = {"tags": ["parameters"]}
+        cells = [new_code_cell(cell, metadata=tagged) for cell in parameters or (PARAMETERS,)]
+        title = new_markdown_cell("# 1. One\n\nText.")
+        nbformat.write(new_notebook(cells=[title, *cells]), tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_contract_is_read_from_the_parameters_cell(write_notebook: WriteNotebook):
+    contract = read_contract(write_notebook())
+    assert (contract.name, contract.title) == ("01_one", "1. One")
+    assert [(p.name, p.type, p.default) for p in contract.parameters] == [
+        ("train_month", "str", "2021-01"),
+        ("test_month", "str | None", None),
+        ("source", "str", "auto"),
+        ("trials", "int", 8),
+        ("rate", "float", 0.1),
+        ("quick", "bool", True),
+    ]
+    assert contract.parameters[-1].help == 'a "short" run = fewer trials'
+
+
+def test_texts_from_the_command_line_become_their_types(write_notebook: WriteNotebook):
+    given = {"trials": "3", "rate": "0.5", "quick": "false", "test_month": "None"}
+    checked = read_contract(write_notebook()).check(given)
+    assert checked == {"trials": 3, "rate": 0.5, "quick": False, "test_month": None}
+
+
+def test_a_value_that_another_notebook_takes_is_left_to_it(write_notebook: WriteNotebook):
+    assert read_contract(write_notebook()).check({"other": 1}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("trials", "many", "trials is 'many', expected int: how many, at most."),
+        ("trials", 1.5, "trials is 1.5, expected int"),
+        ("quick", "perhaps", "quick is 'perhaps', expected bool"),
+        ("source", "web", "source is 'web', expected auto, local, tlc or synthetic"),
+        ("train_month", 202101, "train_month is 202101, expected str"),
+        ("train_month", "2021-13", "train_month is '2021-13', which is not a month"),
+        ("train_month", "", "train_month is '', which is not a month"),
+        ("train_month", "../../etc/passwd", "which is not a month"),
+        ("test_month", "2021-13", "test_month is '2021-13', which is not a month"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(
+    write_notebook: WriteNotebook, name: str, value: object, expected: str
+):
+    with pytest.raises(ContractError) as refusal:
+        read_contract(write_notebook()).check({name: value})
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_same_month_for_two_purposes_is_refused_also_by_default(write_notebook: WriteNotebook):
+    with pytest.raises(ContractError, match="train_month and test_month are both 2021-01"):
+        read_contract(write_notebook()).check({"test_month": "2021-01"})
+
+
+def test_needed_months_leave_out_those_that_may_be_none(write_notebook: WriteNotebook):
+    contract = read_contract(write_notebook())
+    assert contract.months({"test_month": "2021-05"}, needed=True) == {"train_month": "2021-01"}
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest_name(write_notebook: WriteNotebook):
+    contracts = [read_contract(write_notebook())]
+    with pytest.raises(ContractError, match=r"'train_mnth': did you mean train_month\?"):
+        check_request(contracts, {"train_mnth": "2021-01"})
+    with pytest.raises(ContractError, match="there are quick, rate, source"):
+        check_request(contracts, {"zzz": "2021-01"})
+
+
+def test_lessons_are_found_by_number_or_name_and_kept_in_order():
+    names = [contract.name for contract in find_notebooks(["06", "01"])]
+    assert names == ["01_duration_prediction_original", "06_duration_prediction_prefect"]
+    assert find_notebooks(["06_duration_prediction_prefect"])[0].name == names[1]
+    assert len(find_notebooks()) == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
+
+
+@pytest.mark.parametrize("name", ["99", "", "1", "../01", "01_duration_predicton_original"])
+def test_an_unknown_notebook_is_refused(name: str):
+    with pytest.raises(ContractError, match=f"no notebook '{name}'"):
+        find_notebooks([name])
+
+
+def test_a_notebook_needs_exactly_one_parameters_cell(write_notebook: WriteNotebook):
+    with pytest.raises(ContractError, match="has 2 cells tagged parameters"):
+        read_contract(write_notebook("a: int = 1  # a", "b: int = 2  # b"))
+
+
+def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: WriteNotebook):
+    for source in ("a = 1", "import os", "a: int = 1 + 1  # sum", "a: Path = '.'  # where"):
+        with pytest.raises(ContractError, match=r"parameters cell of 01_one\.ipynb"):
+            read_contract(write_notebook(source)).check({"a": 1})
+
+
+def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path):
+    path = tmp_path / "01_broken.ipynb"
+    path.write_text("<<<<<<< HEAD")
+    with pytest.raises(ContractError, match=r"01_broken\.ipynb is not a notebook"):
+        read_contract(path)

@@ -1,0 +1,128 @@
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from taxi_lib.contracts import read_contract
+from taxi_lib.errors import ContractError
+from taxi_lib.results import read_results, report_results
+from taxi_lib.runner import NotebookRun, run_notebook
+
+RunCells = Callable[..., NotebookRun]
+
+
+@pytest.fixture
+def run_cells(tmp_path: Path) -> RunCells:
+    """Return a function that runs a notebook made of some cells."""
+
+    def run(*sources: str, **keywords: object) -> NotebookRun:
+        parameters = new_code_cell('greeting: str = "hello"  # what to say')
+        parameters.metadata["tags"] = ["parameters"]
+        title, section = new_markdown_cell("# 1. Test"), new_markdown_cell("## Work")
+        cells = [title, parameters, section, *map(new_code_cell, sources)]
+        # Braces in a folder's name are placeholders to papermill; here they are only a name.
+        folder = tmp_path / "a {folder} with spaces"
+        folder.mkdir()
+        path = tmp_path / "01_test.ipynb"
+        nbformat.write(new_notebook(cells=cells), path)
+        arguments = {"parameters": {}, "env": dict(os.environ)} | keywords
+        return run_notebook(read_contract(path), folder=folder, **arguments)
+
+    return run
+
+
+def outputs(run: NotebookRun) -> str:
+    assert run.output, run.error
+    cells = nbformat.read(run.output, as_version=4).cells
+    return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+
+
+def test_a_good_notebook_leaves_its_results_and_its_page(run_cells: RunCells):
+    report = (
+        "from taxi_lib.results import report_results; report_results(rmse=1.5, rows=3, none=None)"
+    )
+    run = run_cells(report)
+    assert (run.status, run.error) == ("completed", None)
+    assert run.results == {"rmse": 1.5, "rows": 3, "none": None}
+    assert Path(run.html).stat().st_size > 1000
+    assert sorted(p.name for p in Path(run.output).parent.iterdir()) == [
+        "01_test.html",
+        "01_test.ipynb",
+    ]
+
+
+@pytest.mark.parametrize("value", ['quo"te', "back\\slash", "new\nline", "{brace}", "ü", "'''"])
+def test_a_value_arrives_as_it_was_given(run_cells: RunCells, value: str):
+    run = run_cells("print(ascii(greeting))", parameters={"greeting": value})
+    assert outputs(run).strip() == ascii(value)
+
+
+def test_a_failing_cell_is_named_with_its_error_and_the_evidence_is_kept(run_cells: RunCells):
+    run = run_cells("print('before')", "1 / 0", "print('after')")
+    assert (run.status, run.error[:26]) == ("failed", "cell 5: ZeroDivisionError:")
+    assert outputs(run) == "before\n"
+    assert "ZeroDivisionError" in Path(run.html).read_text()
+
+
+def test_a_failing_assert_without_a_message_shows_its_line(run_cells: RunCells):
+    assert run_cells("assert 1 == 2").error == "cell 4: AssertionError: assert 1 == 2"
+
+
+def test_a_notebook_that_ends_its_kernel_early_has_failed(run_cells: RunCells):
+    run = run_cells("import sys; sys.exit(0)", "print('never')")
+    assert run.status == "failed" and "never run" in run.error
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_a_kernel_that_dies_is_a_failure_with_the_evidence_kept(run_cells: RunCells, end: str):
+    run = run_cells("print('before', flush=True)", f"import os; {end}")
+    assert (run.status, run.error) == ("failed", "the kernel died (out of memory, or killed)")
+    assert "before" in outputs(run)
+
+
+def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells):
+    lines = []
+    run_cells("1", "2", progress=lines.append)
+    assert lines == ["01 · cell 2/5 · 1. Test", "01 · cell 4/5 · Work", "01 · cell 5/5 · Work"]
+
+
+def test_the_kernel_is_this_environments_and_works_in_the_run_folder(run_cells: RunCells):
+    run = run_cells("import os, sys; print(sys.prefix, os.getcwd(), sep='\\n')")
+    assert outputs(run).split("\n")[:2] == [sys.prefix, str(Path(run.output).parent)]
+
+
+def test_the_kernel_sees_the_environment_that_it_was_given(run_cells: RunCells):
+    run = run_cells("import os; print(os.environ['TAXI'])", env=os.environ | {"TAXI": "green"})
+    assert outputs(run) == "green\n"
+
+
+def test_the_page_shows_prose_tables_and_figures_and_nothing_that_acts(run_cells: RunCells):
+    figure = """
+import matplotlib.pyplot as plt
+from IPython.display import HTML, display
+from taxi_lib.plots import show
+show(plt.subplots()[0], alt='An "empty" figure.')
+display(HTML("<table><tr><th>head</th></tr></table><script>alert(1)</script>"))
+display(HTML('<img src="x" onerror="alert(2)">'))
+"""
+    page = Path(run_cells(figure).html).read_text()
+    assert "alt='An \"empty\" figure.'" in page
+    assert "<th>head</th>" in page and '<h1 id="1.-Test">' in page
+    soup = BeautifulSoup(page, "html.parser")
+    assert not [script for script in soup.find_all("script") if "alert" in script.text]
+    assert not soup.find_all(onerror=True)
+
+
+def test_a_result_that_is_no_finite_number_is_refused():
+    with pytest.raises(ContractError, match="Result rmse is nan, expected a finite number"):
+        report_results(rmse=float("nan"))
+
+
+def test_a_notebook_without_results_has_none(tmp_path: Path):
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "empty.ipynb")
+    assert read_results(tmp_path / "empty.ipynb") == {}
