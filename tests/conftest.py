@@ -4,11 +4,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 
+from taxi_lib import settings
+
 ROOT = Path(__file__).resolve().parents[1]
+WORKSPACE = pytest.StashKey[TemporaryDirectory]()
+NOBODY = pytest.StashKey[socket.socket]()
 
 
 def real_month_path(month: str) -> Path | None:
@@ -21,8 +26,35 @@ def real_month_path(month: str) -> Path | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The tests decide themselves where the data is; keep what the caller said for the real months.
+    """Keep every test away from your data, your runs, your Prefect, and the network.
+
+    Here, not in a fixture: Prefect reads its home when a test module imports it.
+    """
+    config.stash[WORKSPACE] = TemporaryDirectory(prefix="taxi-tests-", ignore_cleanup_errors=True)
+    config.stash[NOBODY] = socket.socket()
+    config.stash[NOBODY].bind(("127.0.0.1", 0))  # bound, but nobody listens: a network that is down
+    folder = Path(config.stash[WORKSPACE].name)
+    for name in ("data", "runs", "prefect"):
+        (folder / name).mkdir()
+    # The tests say themselves where their data is; yours is looked at for the real months.
     os.environ.setdefault("REAL_TAXI_DATA_DIR", os.environ.pop("TAXI_DATA_DIR", ""))
+    os.environ |= {
+        "TAXI_DATA_DIR": str(folder / "data"),
+        "TAXI_RUNS_DIR": str(folder / "runs"),
+        "TAXI_TLC_URL": f"http://127.0.0.1:{config.stash[NOBODY].getsockname()[1]}",
+        "PREFECT_HOME": str(folder / "prefect"),
+        # Two workers, one training each: more threads than cores only wait for each other.
+        "OMP_NUM_THREADS": "1",
+    }
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_PROFILE"):
+        os.environ.pop(name, None)
+    os.environ |= settings.environment()
+    del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[NOBODY].close()
+    config.stash[WORKSPACE].cleanup()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,19 +62,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _a_workspace_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep every test away from your data, your runs, your Prefect, and the network."""
-    with socket.socket() as closed, pytest.MonkeyPatch.context() as patch:
-        closed.bind(("127.0.0.1", 0))  # bound, but nobody listens: a network that is down
-        patch.setenv("TAXI_TLC_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        patch.setenv("TAXI_RUNS_DIR", str(tmp_path_factory.mktemp("runs")))
-        patch.setenv("TAXI_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-        for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME", "PREFECT_API_URL"):
-            patch.delenv(name, raising=False)
-        # Two workers, one training each: more threads than cores would only wait for each other.
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """Start one real Prefect server for all tests that need one; the address of its API."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    with SubprocessASGIServer() as server:
+        yield server.api_url
+
+
+@pytest.fixture
+def prefect_api(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Let this test, and the processes it starts, talk to the tests' Prefect server."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield prefect_server
 
 
 @pytest.fixture

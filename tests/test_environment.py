@@ -1,0 +1,79 @@
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.version import Version
+from prefect.flows import Flow, load_flow_from_entrypoint
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = {
+    match[1]: Version(match[2])
+    for match in re.finditer(
+        r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
+    )
+}
+WANTED = [
+    Requirement(line)
+    for line in PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+]
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("requirement", WANTED, ids=str)
+def test_the_lock_holds_what_the_project_wants(requirement: Requirement):
+    assert LOCK[requirement.name] in requirement.specifier
+
+
+def test_the_lock_has_a_hash_for_every_package():
+    text = (ROOT / "requirements.lock").read_text()
+    blocks = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)
+    assert len(blocks) - 1 == len(LOCK)
+    assert all("--hash=sha256:" in block for block in blocks[1:])
+
+
+def test_this_environment_is_the_locked_one():
+    here = [r for r in WANTED if r.marker is None or r.marker.evaluate()]
+    assert {r.name: Version(version(r.name)) for r in here} == {r.name: LOCK[r.name] for r in here}
+
+
+def test_conda_gets_the_same_lock_and_a_python_that_is_supported():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    python = next(entry for entry in conda if entry.startswith("python="))
+    assert (
+        Version(python.split("=")[1])
+        in Requirement("python" + PROJECT["project"]["requires-python"]).specifier
+    )
+    assert pip == {"pip": ["-r requirements.lock"]}
+    assert environment["name"] == PROJECT["project"]["name"]
+
+
+def test_no_gpu_libraries_are_locked():
+    assert not [name for name in LOCK if name.startswith(("nvidia", "cuda"))]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_a_deployments_entrypoint_is_a_flow_that_takes_its_parameters(deployment: dict):
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    assert isinstance(flow, Flow)
+    assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
+
+
+@pytest.mark.parametrize("heavy", ["prefect", "mlflow", "xgboost", "sklearn", "pandas"])
+def test_importing_the_library_imports_nothing_heavy(heavy: str):
+    code = f"import sys, taxi_lib, taxi_lib.contracts; sys.exit('{heavy}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_importing_the_library_makes_no_folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
+    names = sorted(path.stem for path in (ROOT / "taxi_lib").glob("[a-z]*.py"))
+    code = "".join(f"import taxi_lib.{name}\n" for name in names)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
