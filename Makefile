@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
-.PHONY: run test lab data lint lock setup clean
+.PHONY: run test lab data bench lint lock setup clean
 
 run: setup  ## every lesson, in order, as one Prefect flow
 	@$(BIN)/python -m taxi_lib run $(ARGS)
@@ -18,7 +18,10 @@ lab: setup  ## JupyterLab on the lessons
 data: setup  ## fetch the default months into data/ (needs the network)
 	@$(BIN)/python -m taxi_lib data $(ARGS)
 
-lint: setup
+bench: setup  ## measure again what the settings rest on
+	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+lint: setup  ## style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 lock: setup  ## choose versions anew, within the bounds in pyproject.toml
@@ -28,6 +31,7 @@ setup: $(DONE)  ## the environment and nothing else
 
 $(DONE): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (about a minute the first time) …"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) > v or v > (3, 13))' || { echo "Python 3.11 to 3.13 is needed, $$($(PYTHON) --version) was found: make PYTHON=python3.12 …"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
 	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
