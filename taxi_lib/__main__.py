@@ -20,7 +20,9 @@ app = typer.Typer(
 Notebooks = Annotated[list[str] | None, typer.Argument(help="Numbers or names, such as 01 06.")]
 Parameters = Annotated[list[str], typer.Option("-p", "--parameter", help="name=value; repeatable.")]
 Source = Annotated[settings.Source, typer.Option(help="Where the months come from.")]
-DataDir = Annotated[Path | None, typer.Option(help="The folder of the months.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="The folder of the months.", exists=True, file_okay=False)
+]
 RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
 
 
@@ -28,7 +30,7 @@ RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
 def run(
     notebooks: Notebooks = None,
     parameters: Parameters = [],  # noqa: B006 (typer reads it)
-    source: Source = "auto",
+    source: Source | None = None,
     data_dir: DataDir = None,
     run_dir: RunDir = None,
 ) -> None:
@@ -38,6 +40,8 @@ def run(
     if data_dir:
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
     given = dict(_split(parameter) for parameter in parameters)
+    if source and "source" in given:
+        raise ContractError("Say the source once: --source, or -p source=….")
     check_request(find_notebooks(notebooks or ()), given)
     settings.use_workspace()
     # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
@@ -45,10 +49,13 @@ def run(
     print("Starting Prefect …", flush=True)
     from taxi_lib import flows, summary
 
-    state = flows.walkthrough(notebooks, given, source, run_dir, return_state=True)
+    flows.connect()
+    state = flows.walkthrough(notebooks, given, source or "auto", run_dir, return_state=True)
     report = state.result(raise_on_failure=False)
+    if isinstance(report, TaxiError):
+        raise report
     if isinstance(report, Exception):
-        print(report, file=sys.stderr)
+        print(f"{type(report).__name__}: {report}", file=sys.stderr)
         raise typer.Exit(1)
     summary.show(report)
     raise typer.Exit(0 if report["status"] == "completed" else 1)
@@ -73,7 +80,8 @@ def data(
     """Fetch months into the data folder."""
     from taxi_lib.sources import fetch_months
 
-    for file in fetch_months(*(months or ["2021-01", "2021-02"]), source=source):
+    wanted = dict.fromkeys(months or ["2021-01", "2021-02"])
+    for file in fetch_months(*wanted, source=source):
         print(f"{file.month}  {file.source:9}  {file.path}")
 
 

@@ -3,68 +3,18 @@
 Each line of that cell is ``name: type = default  # help``, and is checked before a kernel starts.
 """
 
-import ast
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from pydantic import TypeAdapter, ValidationError
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
-from taxi_lib.months import check_different, check_month
+from taxi_lib.months import check_different
+from taxi_lib.parameters import Parameter, parse_parameters
 from taxi_lib.results import Value
-
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "None": None}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a notebook.
-
-    Attributes
-    ----------
-    name, type, help : str
-        As written in the parameters cell; ``help`` is the comment behind the value.
-    default : str, int, float, bool or None
-        The value when none is given.
-    """
-
-    name: str
-    type: str
-    default: Value
-    help: str
-
-    @property
-    def is_month(self) -> bool:
-        """Whether the value is a month: names that end in ``month`` say so."""
-        return self.name.endswith("month")
-
-    def check(self, value: object) -> Value:
-        """Return the value as this parameter's type, or refuse it in one sentence."""
-        if value == "None" and "None" in self.type:
-            return None  # how the command line says it
-        try:
-            checked = TypeAdapter(self._python_type()).validate_python(value)
-        except ValidationError:
-            raise ContractError(
-                f"{self.name} is {value!r}, expected {self.expected}: {self.help}."
-            ) from None
-        return check_month(checked, self.name) if self.is_month and checked is not None else checked
-
-    @property
-    def expected(self) -> str:
-        """What a value has to be, in words."""
-        return "auto, local, tlc or synthetic" if self.name == "source" else self.type
-
-    def _python_type(self) -> object:
-        if self.name == "source":
-            return settings.Source
-        first, *rest = (_TYPES[part.strip()] for part in self.type.split("|"))
-        return first | rest[0] if rest else first
 
 
 @dataclass(frozen=True)
@@ -134,9 +84,10 @@ def read_contract(path: Path) -> Contract:
         raise ContractError(
             f"{path.name} has {len(tagged)} cells tagged parameters: give it exactly one."
         )
-    headings = (c.source for c in notebook.cells if c.source.startswith("# "))
+    prose = (c.source for c in notebook.cells if c.cell_type == "markdown")
+    headings = (source for source in prose if source.startswith("# "))
     title = next(headings, path.stem).splitlines()[0].removeprefix("# ")
-    return Contract(path, title, tuple(_parameters(tagged[0].source, path.name)))
+    return Contract(path, title, tuple(parse_parameters(tagged[0].source, path.name)))
 
 
 def find_notebooks(wanted: Iterable[str] = (), folder: Path | None = None) -> list[Contract]:
@@ -171,31 +122,10 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
     for name in values:
         if name not in known:
             raise ContractError(
-                f"No notebook takes a parameter {name!r}{_did_you_mean(name, known)}"
+                f"None of these notebooks takes a parameter {name!r}{_did_you_mean(name, known)}"
             )
     for contract in contracts:
         contract.check(values)
-
-
-def _parameters(source: str, notebook: str) -> Iterable[Parameter]:
-    lines = source.splitlines()
-    for node in ast.parse(source).body:
-        try:
-            yield _parameter(node, lines[node.end_lineno - 1])
-        except (AttributeError, KeyError, ValueError):
-            raise ContractError(
-                f"The parameters cell of {notebook} has {lines[node.lineno - 1]!r}: "
-                "write each line as `name: type = value  # help`, the type of "
-                f"{', '.join(_TYPES)}, and the value as a literal."
-            ) from None
-
-
-def _parameter(node: ast.stmt, line: str) -> Parameter:
-    kind = ast.unparse(node.annotation)
-    for part in kind.split("|"):
-        _TYPES[part.strip()]
-    help_text = line.encode()[node.end_col_offset :].decode().strip().lstrip("# ")
-    return Parameter(node.target.id, kind, ast.literal_eval(node.value), help_text)
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:

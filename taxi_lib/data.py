@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from taxi_lib.errors import DataError
-from taxi_lib.files import COLUMNS, MonthFile, check_file
+from taxi_lib.files import COLUMNS, MonthFile, check_file, damaged, inside
 
 
 @dataclass(frozen=True)
@@ -82,29 +82,16 @@ def read_trips(file: MonthFile) -> tuple[pd.DataFrame, CleaningReport]:
 
 
 def _read(file: MonthFile) -> pd.DataFrame:
-    check_file(file.path, file.taxi)
+    check_file(file.path, file.month, file.taxi)
     names = COLUMNS[file.taxi]
     try:
         raw = pd.read_parquet(file.path, columns=list(names)).rename(columns=names)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{file.path.name} is damaged ({error}): delete {file.path} and fetch it again."
-        ) from error
+        raise damaged(file.path, error) from error
     if file.taxi == "fhv":
         # Most of these trips have no zone; the course counts "no zone" as a zone of its own.
         raw = raw.fillna({"PULocationID": -1, "DOLocationID": -1})
-    inside = _inside(raw, file.month).mean()
-    if len(raw) and inside < 0.5:
-        raise DataError(
-            f"{file.path.name} has {1 - inside:.0%} of its pick-ups outside {file.month}: "
-            "it holds another month; rename it or fetch the right one."
-        )
     return raw
-
-
-def _inside(trips: pd.DataFrame, month: str) -> pd.Series:
-    first = pd.Timestamp(month)
-    return trips["pickup_datetime"].between(first, first + pd.offsets.MonthBegin(), "left")
 
 
 def _faults(raw: pd.DataFrame) -> dict[str, pd.Series]:
@@ -120,7 +107,7 @@ def _faults(raw: pd.DataFrame) -> dict[str, pd.Series]:
 def _oddities(trips: pd.DataFrame, file: MonthFile) -> dict[str, pd.Series]:
     zones = trips[["PULocationID", "DOLocationID"]]
     oddities = {
-        "pick-up outside the month": ~_inside(trips, file.month),
+        "pick-up outside the month": ~inside(trips["pickup_datetime"], file.month),
         "unknown zone (264, 265)": zones.isin([264, 265]).any(axis="columns"),
         "same trip recorded before": trips.duplicated(),
     }

@@ -9,7 +9,7 @@ from filelock import FileLock
 from requests import HTTPError, RequestException
 
 from taxi_lib import settings
-from taxi_lib.errors import MissingMonthError
+from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 
 # Seconds to connect, and between two pieces of the file.
 _TIMEOUT = (5, 60)
@@ -34,16 +34,25 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
 
     Raises
     ------
+    DataError
+        When what came is no good.
+    UnreachableError
+        When the TLC cannot be reached, or is out of order.
     MissingMonthError
-        When the TLC does not have the file, cannot be reached (then the cause is
-        an ``OSError``), or the folder cannot be written to (likewise).
+        When the TLC does not have the file, or the folder cannot be written to.
     """
     url = f"{settings.tlc_url()}/{name}"
     pooch.get_logger().setLevel(logging.WARNING)  # the progress bar says enough
 
     def fetch(address: str, temporary: str, logger: object) -> None:
         pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)(address, temporary, logger)
-        check(Path(temporary))
+        try:
+            check(Path(temporary))
+        except DataError as error:
+            fault = str(error).split(":")[0].replace(Path(temporary).name, name)
+            raise DataError(
+                f"{fault}, as {address} sent it: nothing was kept; try again."
+            ) from None
 
     with FileLock(settings.lock_file(name)):
         if (folder / name).exists():
@@ -52,18 +61,20 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetch)
         except HTTPError as error:
-            raise MissingMonthError(
-                f"The TLC has no {name} to give (HTTP {error.response.status_code} from {url}): "
+            status = error.response.status_code
+            kind = UnreachableError if status >= 500 else MissingMonthError
+            raise kind(
+                f"The TLC has no {name} to give (HTTP {status} from {url}): "
                 "choose another month, or use source=synthetic."
-            ) from None
-        except PermissionError as error:
-            raise MissingMonthError(
-                f"There is no {name} in {folder}, and no right to write it there: "
-                "put the file there, or set TAXI_DATA_DIR to a folder of yours."
             ) from error
         except RequestException as error:
-            raise MissingMonthError(
+            raise UnreachableError(
                 f"There is no {name} in {folder} and {url} cannot be reached: "
                 "put the file there, or use source=synthetic."
+            ) from error
+        except OSError as error:
+            raise MissingMonthError(
+                f"There is no {name} in {folder}, and it cannot be written there "
+                f"({error.strerror}): put it there, or set TAXI_DATA_DIR to a folder of yours."
             ) from error
     return folder / name

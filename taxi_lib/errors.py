@@ -15,3 +15,7 @@ class DataError(TaxiError):
 
 class MissingMonthError(DataError):
     """A month is neither in the data folder nor to be had from the TLC."""
+
+
+class UnreachableError(MissingMonthError):
+    """A month is not in the data folder, and the TLC cannot be reached: that may pass."""

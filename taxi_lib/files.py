@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -75,16 +76,43 @@ def file_name(month: str, taxi: Taxi = "green") -> str:
     return f"{taxi}_tripdata_{check_month(month)}.parquet"
 
 
-def check_file(path: Path, taxi: Taxi = "green") -> None:
-    """Check, from its footer alone, that a file is a month of trips.
+def check_file(path: Path, month: str, taxi: Taxi = "green") -> None:
+    """Check that a file is that month of trips, reading no more than its times of pick-up.
 
     Raises
     ------
     DataError
-        When it is empty, no parquet file (truncated, a web page), or when a column is
-        missing or of the wrong type.
+        When it is empty, no parquet file (truncated, a web page), when a column is missing
+        or of the wrong type, or when most pick-ups are of another month.
     """
-    schema = _open(path).schema_arrow
+    table = _open(path)
+    _check_columns(path, table.schema_arrow, taxi)
+    pickup = next(iter(COLUMNS[taxi]))
+    try:
+        times = table.read([pickup])[pickup].to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged(path, error) from error
+    outside = 1 - inside(times, month).mean()
+    if outside > 0.5:
+        raise DataError(
+            f"{path.name} has {outside:.0%} of its pick-ups outside {month}: "
+            "it holds another month; rename it or fetch the right one."
+        )
+
+
+def inside(times: pd.Series, month: str) -> pd.Series:
+    """Return for each time whether it lies in the month."""
+    first = pd.Timestamp(month)
+    return times.between(first, first + pd.offsets.MonthBegin(), "left")
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """Return the error that says that a file's footer is well but its inside is not."""
+    told = " ".join(str(error).split())
+    return DataError(f"{path.name} is damaged ({told}): delete {path} and fetch it again.")
+
+
+def _check_columns(path: Path, schema: pa.Schema, taxi: Taxi) -> None:
     missing = [name for name in COLUMNS[taxi] if name not in schema.names]
     if missing:
         raise DataError(
@@ -118,8 +146,9 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        fault = "is empty" if path.is_file() and path.stat().st_size == 0 else "cannot be read"
+        empty = path.is_file() and path.stat().st_size == 0
+        fault = "cannot be read as a parquet file (cut short, or a web page under its name?)"
         raise DataError(
-            f"{path.name} {fault} as a parquet file (cut short, or a web page saved under its "
-            f"name?): delete {path} and fetch it again."
+            f"{path.name} {'is empty (0 bytes)' if empty else fault}: "
+            f"delete {path} and fetch it again."
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from prefect import flow, get_client, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -18,18 +19,24 @@ from prefect.tasks import Task
 
 from taxi_lib import contracts, data, runner, settings, sources, summary
 from taxi_lib.contracts import Contract
+from taxi_lib.errors import UnreachableError
 from taxi_lib.files import MonthFile
 from taxi_lib.months import check_different, check_month
+from taxi_lib.results import NotebookRun
 from taxi_lib.settings import Source
 
 
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
     """Tell whether trying again may help: a network or a disk can recover, a bad file cannot."""
-    try:
-        state.result()
-    except Exception as error:
-        return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
-    return False
+    return isinstance(state.result(raise_on_failure=False), UnreachableError | OSError)
+
+
+def connect() -> str:
+    """Return the address of Prefect's API; start a private server if none is named."""
+    # One process at a time: two that make Prefect's database at once trip over each other.
+    lock = FileLock(settings.lock_file("prefect.lock"))
+    with lock, get_client(sync_client=True) as client:
+        return str(client.api_url).rstrip("/")
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient, cache_policy=NO_CACHE)
@@ -116,7 +123,7 @@ def train_duration_model(
 @task(task_run_name="{contract.name}", cache_policy=NO_CACHE)
 def run_notebook(
     contract: Contract, parameters: dict[str, Any], folder: Path, env: dict[str, str]
-) -> runner.NotebookRun | State:
+) -> NotebookRun | State:
     """Run one lesson, telling each cell in the terminal and in the task's log."""
     logger = get_run_logger()
 
@@ -168,25 +175,26 @@ def walkthrough(
     files = fetch_data(list(dict.fromkeys(months)), source) if months else []
     if files and files[0].source != "local":
         source = files[0].source  # one decision for every notebook
-    folder = (run_dir or summary.new_folder()).resolve()
-    env = _kernel_environment()
+    folder = summary.run_folder(run_dir)
+    # The lessons' own flows appear on the server that this very run is recorded on.
+    env = os.environ | settings.environment() | {"PREFECT_API_URL": connect()}
     runs = []
     for lesson in lessons:
         values = lesson.check(given | {"source": source})
         state = run_notebook(lesson, values, folder, env, return_state=True)
-        runs.append(state.result(raise_on_failure=False))
-    data_source = files[0].source if files else None
-    report = summary.write(runs, data_source, time.monotonic() - started, folder)
+        runs.append(_outcome(lesson, state))
+    made_by = files[0].source if files else None
+    report = summary.write(runs, made_by, time.monotonic() - started, folder)
     create_table_artifact(
         key="walkthrough-summary", description=report["status"], table=summary.rows(report)
     )
-    if report["status"] == "failed":
-        return Failed(message=summary.failures(report), data=report)
-    return report
+    failures = summary.failures(report)
+    return Failed(message=failures, data=report) if failures else report
 
 
-def _kernel_environment() -> dict[str, str]:
-    """Return the kernels' environment: this one, and the API that this very flow run talks to."""
-    with get_client(sync_client=True) as client:
-        api = {"PREFECT_API_URL": str(client.api_url).rstrip("/")}
-    return os.environ | settings.environment() | api
+def _outcome(lesson: Contract, state: State) -> NotebookRun:
+    """Return what came of a lesson, also when the task around it broke."""
+    run = state.result(raise_on_failure=False)
+    if isinstance(run, NotebookRun):
+        return run
+    return NotebookRun(lesson.name, "failed", error=f"{type(run).__name__}: {run}")

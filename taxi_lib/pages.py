@@ -48,14 +48,19 @@ def _harmless(element: str) -> str:
 
 def _describe_figures(body: str, notebook: Path) -> str:
     """Give each figure its alternative text, which nbconvert's template leaves out."""
-    outputs = [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
-    texts = [
-        o.metadata.get("image/png", {}).get("alt")
-        for o in outputs
-        if "image/png" in o.get("data", {})
-    ]
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    texts = {
+        _squeezed(output.data["image/png"]): output.metadata.get("image/png", {}).get("alt")
+        for output in outputs
+        if "image/png" in output.get("data", {})
+    }
     soup = BeautifulSoup(body, "html.parser")
-    for image, text in zip(soup.select(".jp-RenderedImage img"), texts, strict=True):
-        if text:
+    for image in soup.find_all("img", src=True):
+        if text := texts.get(_squeezed(image["src"].rpartition("base64,")[2])):
             image["alt"] = text
     return str(soup)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())

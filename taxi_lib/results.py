@@ -1,16 +1,53 @@
-"""What a notebook promises: its results, kept in the executed notebook itself.
+"""What a notebook promises, its results, and what came of running it.
+
+The results are kept in the executed notebook itself.
 
 :func:`report_results` leaves them there as an output of a type of its own;
 :func:`read_results` finds them, whoever ran the notebook.
 """
 
 import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from taxi_lib.errors import ContractError
 
 RESULTS_TYPE = "application/vnd.taxi-workbook.results+json"
 Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class NotebookRun:
+    """What came of running one notebook.
+
+    Attributes
+    ----------
+    name : str
+        The notebook.
+    status : {"completed", "cached", "failed", "skipped"}
+        Taken from what was executed, not from papermill, which calls a killed run complete.
+    seconds : float
+        Wall time.
+    output, html : str or None
+        The executed notebook and its HTML copy, kept also when it failed.
+    results : dict
+        What the notebook reported.
+    error : str or None
+        One sentence: cell and error.
+    """
+
+    name: str
+    status: Literal["completed", "cached", "failed", "skipped"]
+    seconds: float = 0.0
+    output: str | None = None
+    html: str | None = None
+    results: dict[str, Value] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the run as the summary holds it."""
+        return asdict(self)
 
 
 def report_results(**results: Value) -> None:
@@ -23,10 +60,10 @@ def report_results(**results: Value) -> None:
     """
     from IPython.display import display
 
-    for name, value in results.items():
+    plain = {k: v.item() if hasattr(v, "item") else v for k, v in results.items()}
+    for name, value in plain.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ContractError(f"Result {name} is {value}, expected a finite number.")
-    plain = {k: v.item() if hasattr(v, "item") else v for k, v in results.items()}
     text = "\n".join(f"{name:>14} : {value}" for name, value in plain.items())
     display({"text/plain": text, RESULTS_TYPE: plain}, raw=True)
 

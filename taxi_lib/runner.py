@@ -4,9 +4,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import nbformat
 import papermill
@@ -17,42 +15,9 @@ from traitlets.config import Config
 
 from taxi_lib.contracts import Contract
 from taxi_lib.pages import write_page
-from taxi_lib.results import Value, read_results
+from taxi_lib.results import NotebookRun, Value, read_results
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class NotebookRun:
-    """What came of running one notebook.
-
-    Attributes
-    ----------
-    name : str
-        The notebook.
-    status : {"completed", "cached", "failed", "skipped"}
-        Taken from what was executed, not from papermill, which calls a killed run complete.
-    seconds : float
-        Wall time.
-    output, html : str or None
-        The executed notebook and its HTML copy, kept also when it failed.
-    results : dict
-        What the notebook reported.
-    error : str or None
-        One sentence: cell and error.
-    """
-
-    name: str
-    status: Literal["completed", "cached", "failed", "skipped"]
-    seconds: float = 0.0
-    output: str | None = None
-    html: str | None = None
-    results: dict[str, Value] = field(default_factory=dict)
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the run as the summary holds it."""
-        return asdict(self)
 
 
 class _LessonEngine(Engine):
@@ -113,6 +78,8 @@ def run_notebook(
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     output, page = folder / f"{contract.name}.ipynb", folder / f"{contract.name}.html"
+    for stale in (output, page):
+        stale.unlink(missing_ok=True)  # of an earlier run in the same folder
     error = _execute(contract, parameters, output, env, progress)
     if output.exists():
         write_page(output, page)
@@ -136,6 +103,7 @@ def _execute(
 ) -> str | None:
     """Execute to a temporary file, then move it; return what went wrong, if anything."""
     partial = output.with_suffix(".part.ipynb")
+    narrator = _Narrator(contract, progress)
     papermill_engines.register("lesson", _LessonEngine)
     try:
         papermill.execute_notebook(
@@ -149,40 +117,42 @@ def _execute(
             progress_bar=False,
             folder=output.parent,
             env=env,
-            on_cell=_narrate(contract, progress),
+            on_cell=narrator,
         )
         return _unfinished(partial)
     except Exception as exception:
-        return _explain(exception)
+        return f"{narrator.place}: {_explain(exception)}"
     finally:
         if partial.exists():
             partial.replace(output)
 
 
-def _narrate(contract: Contract, progress: Progress) -> Callable[..., None]:
-    """Return a hook that tells the cell's number and the section it stands in."""
-    number, section = contract.name.split("_")[0], contract.title
-    sections = []
-    for cell in nbformat.read(contract.path, as_version=4).cells:
-        headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
-        if cell.cell_type == "markdown" and headings:
-            section = headings[-1].removeprefix("## ")
-        sections.append(section)
-    total = len(sections)
+class _Narrator:
+    """Tell each cell as it starts, by its number in the lesson and the section it stands in."""
 
-    def tell(cell: nbformat.NotebookNode, cell_index: int) -> None:
+    def __init__(self, contract: Contract, progress: Progress) -> None:
+        self.progress, self.lesson = progress, contract.name.split("_")[0]
+        self.place = "before the first cell"
+        self.places, section = {}, contract.title
+        cells = nbformat.read(contract.path, as_version=4).cells
+        for number, cell in enumerate(cells, start=1):
+            headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
+            if cell.cell_type == "markdown" and headings:
+                section = headings[-1].removeprefix("## ")
+            self.places[cell.id] = f"cell {number}/{len(cells)} · {section}"
+
+    def __call__(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
         if cell.cell_type == "code":
-            place = min(cell_index, total - 1)  # papermill may have put one cell in
-            progress(f"{number} · cell {place + 1}/{total} · {sections[place]}")
-
-    return tell
+            # papermill puts in one cell that the lesson does not have
+            self.place = self.places.get(cell.id, "the parameters as given")
+            self.progress(f"{self.lesson} · {self.place}")
 
 
 def _explain(exception: Exception) -> str:
-    """Return in one sentence which cell failed and how."""
+    """Return in one sentence how a cell failed."""
     if isinstance(exception, papermill.PapermillExecutionError):
-        where = f"cell {exception.cell_index + 1}: {exception.ename}"
-        return f"{where}: {exception.evalue or _failing_line(exception.traceback)}"
+        told = exception.evalue or _failing_line(exception.traceback)
+        return f"{exception.ename}: {told}"
     if isinstance(exception, DeadKernelError):
         return "the kernel died (out of memory, or killed)"
     if isinstance(exception, CellTimeoutError):
@@ -199,7 +169,7 @@ def _failing_line(traceback: list[str]) -> str:
 
 def _unfinished(path: Path) -> str | None:
     """Return what tells that a run stopped early without an error, as ``sys.exit(0)`` does."""
-    for number, cell in enumerate(nbformat.read(path, as_version=4).cells, start=1):
-        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            return f"cell {number} was never run: an earlier cell ended the kernel"
-    return None
+    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    if all(cell.execution_count for cell in code if cell.source.strip()):
+        return None
+    return "some cells were never run: an earlier one ended the kernel"

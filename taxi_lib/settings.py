@@ -36,8 +36,17 @@ def notebooks_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """Return the folder of the months: ``TAXI_DATA_DIR``, or ``data/`` in the workspace."""
-    return _folder("TAXI_DATA_DIR", "data")
+    """Return the folder of the months: ``TAXI_DATA_DIR``, or ``data/`` in the workspace.
+
+    Raises
+    ------
+    TaxiError
+        When ``TAXI_DATA_DIR`` names no folder: a slip of the pen must not end in made-up trips.
+    """
+    folder = _folder("TAXI_DATA_DIR", "data")
+    if os.environ.get("TAXI_DATA_DIR") and not folder.is_dir():
+        raise TaxiError(f"TAXI_DATA_DIR is {folder}, which is no folder: make it, or correct it.")
+    return folder
 
 
 def runs_dir() -> Path:
@@ -59,13 +68,15 @@ def tracking_uri() -> str:
         When the path of the runs folder holds ``%`` or ``?``, which a SQLite address
         takes for something else: MLflow would write to another folder in silence.
     """
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri and not uri.startswith("sqlite:///"):
         return uri
-    path = runs_dir() / "mlflow.db"
+    # Absolute, so that it is the same store from whatever folder a process works in.
+    path = Path(uri.removeprefix("sqlite:///") or runs_dir() / "mlflow.db").resolve()
     if {"%", "?"} & set(str(path)):
         raise TaxiError(
             f"MLflow cannot keep its store at {path}: the path holds % or ?; "
-            "set TAXI_RUNS_DIR to a folder without them."
+            "choose a folder without them."
         )
     return f"sqlite:///{path}"
 
@@ -99,11 +110,12 @@ def environment() -> dict[str, str]:
         "GOMP_SPINCOUNT": "1000",
     }
     folders = {
-        "TAXI_DATA_DIR": str(data_dir()),
         "TAXI_RUNS_DIR": str(runs_dir()),
         "MLFLOW_TRACKING_URI": tracking_uri(),
         "PREFECT_HOME": os.environ.get("PREFECT_HOME") or str(runs_dir() / "prefect"),
     }
+    if os.environ.get("TAXI_DATA_DIR"):
+        folders["TAXI_DATA_DIR"] = str(data_dir())
     return quiet | {name: os.environ[name] for name in quiet if name in os.environ} | folders
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_lib import settings
-from taxi_lib.errors import DataError, MissingMonthError
+from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.files import SOURCE_MARK, MonthFile, Taxi, check_file, file_name, source_mark
 from taxi_lib.months import check_different
 from taxi_lib.settings import Source
@@ -41,6 +41,8 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
     ------
     ContractError
         When a month is asked for twice.
+    DataError
+        When a file that is there is not that month (see :func:`taxi_lib.files.check_file`).
     MissingMonthError
         When a month cannot be had, or only by mixing made-up months with real ones.
     """
@@ -49,8 +51,8 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
         return [_synthetic(month, taxi) for month in months]
     try:
         files = [_real(months[0], source, taxi)]
-    except MissingMonthError as error:
-        if source != "auto" or not isinstance(error.__cause__, OSError):
+    except UnreachableError:
+        if source != "auto":
             raise
         return [_synthetic(month, taxi) for month in months]
     files += [_real(month, source, taxi) for month in months[1:]]
@@ -63,16 +65,18 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
     return files
 
 
-def fetch_held_out(month: str, training: MonthFile, source: Source = "auto") -> MonthFile | None:
-    """Return the file of a month that is good to have, or None when it is missing.
+def fetch_held_out(
+    month: str, training: MonthFile, source: Source = "auto"
+) -> tuple[MonthFile | None, str]:
+    """Return the file of a month that is good to have, or None and why it is missing.
 
     A held-out month is as real as the training month: beside real trips it is never made up.
     """
     try:
         wanted: Source = source if training.is_real else "synthetic"
-        return fetch_months(training.month, month, source=wanted, taxi=training.taxi)[1]
-    except MissingMonthError:
-        return None
+        return fetch_months(training.month, month, source=wanted, taxi=training.taxi)[1], ""
+    except MissingMonthError as error:
+        return None, str(error)
 
 
 def banner(*files: MonthFile) -> "Markdown":
@@ -98,6 +102,7 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
     name = file_name(month, taxi)
     path = settings.data_dir() / name
     if path.exists():
+        check_file(path, month, taxi)
         asked = "tlc" if source == "tlc" else "local"
         return MonthFile(month, path, source_mark(path) or asked, taxi)
     if source == "local":
@@ -107,7 +112,7 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
         )
     from taxi_lib.download import download  # requests and pooch: only when needed
 
-    download(name, path.parent, lambda temporary: check_file(temporary, taxi))
+    download(name, path.parent, lambda temporary: check_file(temporary, month, taxi))
     return MonthFile(month, path, "tlc", taxi)
 
 

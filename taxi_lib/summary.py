@@ -6,17 +6,30 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from taxi_lib import settings
-from taxi_lib.runner import NotebookRun
+from taxi_lib.errors import ContractError
+from taxi_lib.results import NotebookRun
 
 
-def new_folder() -> Path:
-    """Return the address of a new run's folder: the time, and a word against two at once."""
+def run_folder(wanted: Path | None = None) -> Path:
+    """Return where a run's files go: as wanted, or a new folder under ``runs/``.
+
+    Raises
+    ------
+    ContractError
+        When ``runs/latest`` is wanted, which is the link to the last run.
+    """
+    if wanted:
+        if wanted.absolute() == settings.runs_dir() / "latest":
+            raise ContractError(f"{wanted} is the link to the last run: choose another folder.")
+        return wanted.resolve()
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     return settings.runs_dir() / f"{now}-{secrets.token_hex(2)}"
 
@@ -71,8 +84,10 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def failures(report: dict[str, Any]) -> str:
-    """Return in one sentence which notebooks failed, where and how."""
+    """Return in one sentence which notebooks failed, where and how; empty when none did."""
     failed = [run for run in report["notebooks"] if run["status"] == "failed"]
+    if not failed:
+        return ""
     told = "; ".join(f"{run['name']}: {run['error']}" for run in failed)
     return f"{len(failed)} of {len(report['notebooks'])} notebooks failed: {told}."
 
@@ -86,7 +101,9 @@ def show(report: dict[str, Any]) -> None:
         justify = "right" if name == "seconds" else "left"
         table.add_column(name, justify=justify, no_wrap=name != "results")
     for row in rows(report):
-        table.add_row(*row.values(), style="red" if row["status"] == "failed" else None)
+        table.add_row(
+            *map(escape, row.values()), style="red" if row["status"] == "failed" else None
+        )
     say("")
     console.print(table)
     console.print(_next_steps(report), soft_wrap=True, highlight=False, markup=False)
@@ -107,10 +124,10 @@ def _next_steps(report: dict[str, Any]) -> str:
         [
             f"Data            : {report['data_source']}",
             f"Executed lessons: {latest}  (.ipynb, .html and summary.json)",
-            f"MLflow page     : {programs / 'mlflow'} ui --port 5000 "
-            f"--backend-store-uri {settings.tracking_uri()}",
-            f"Prefect page    : PREFECT_HOME={settings.environment()['PREFECT_HOME']} "
-            f"{programs / 'prefect'} server start",
+            f"MLflow page     : {quote(str(programs / 'mlflow'))} ui --port 5000 "
+            f"--backend-store-uri {quote(settings.tracking_uri())}",
+            f"Prefect page    : PREFECT_HOME={quote(settings.environment()['PREFECT_HOME'])} "
+            f"{quote(str(programs / 'prefect'))} server start",
         ]
     )
 
@@ -121,7 +138,8 @@ def _in_a_line(results: dict[str, Any]) -> str:
             return f"{value:.3f}"
         return f"{value:,}" if isinstance(value, int) else str(value)
 
-    return ", ".join(f"{name} {short(value)}" for name, value in results.items())
+    figures = {name: value for name, value in results.items() if name != "data_source"}
+    return ", ".join(f"{name} {short(value)}" for name, value in figures.items())
 
 
 def _point(link: Path, folder: Path) -> None:

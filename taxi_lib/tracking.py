@@ -40,13 +40,17 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     """
     uri = settings.tracking_uri()
     mlflow.set_tracking_uri(uri)
+    if not uri.startswith("sqlite:///"):
+        return mlflow.set_experiment(experiment).experiment_id  # a server minds its own store
+    store = Path(uri.removeprefix("sqlite:///"))
+    store.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that create a SQLite store at once can leave it unusable: one at a time.
-    with FileLock(settings.lock_file("mlflow.lock")):
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        found = mlflow.get_experiment_by_name(experiment)
-        if found is None:
-            mlflow.create_experiment(experiment, artifact_location=_artifacts(uri, experiment))
+    with FileLock(f"{store}.lock"):
+        if mlflow.get_experiment_by_name(experiment) is None:
+            # The tag makes MLflow's page open on the training runs, not on chats with agents.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            artifacts = (store.parent / "mlartifacts" / experiment).as_uri()
+            mlflow.create_experiment(experiment, artifacts, tags=kind)
     return mlflow.set_experiment(experiment).experiment_id
 
 
@@ -81,14 +85,6 @@ def _signature(trips: pd.DataFrame) -> ModelSignature:
     kinds = {"i": "long", "f": "double"}
     columns = [ColSpec(kinds.get(kind.kind, "string"), name) for name, kind in trips.dtypes.items()]
     return ModelSignature(Schema(columns), Schema([ColSpec("double", "duration")]))
-
-
-def _artifacts(uri: str, experiment: str) -> str | None:
-    """Return where artifacts go: beside a local store; a tracking server decides by itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    folder = Path(uri.removeprefix("sqlite:///")).resolve().parent
-    return (folder / "mlartifacts" / experiment).as_uri()
 
 
 def _requirements() -> list[str]:

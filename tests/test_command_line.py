@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, real_month_path
 
 from taxi_lib.__main__ import main
+from taxi_lib.results import read_results
 
 COURSE_2023 = {"train_rows": 65_946, "val_rows": 62_574}
 
@@ -47,6 +48,8 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["run", "-p", "val_month=../../etc/passwd"], "which is not a month"),
         (["run", "-p", "val_month=2021-01"], "train_month and val_month are both 2021-01"),
         (["run", "-p", "train_month"], "-p takes name=value, not 'train_month'"),
+        (["run", "--source", "local", "-p", "source=tlc"], "Say the source once"),
+        (["run", "01", "-p", "quick=true"], "None of these notebooks takes a parameter 'quick'"),
         (["data", "2021-13"], "is not a month"),
         (["data", "2021-01"], "cannot be reached"),
     ],
@@ -63,8 +66,9 @@ def test_nothing_is_started_or_written_when_a_run_is_refused(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_source_is_refused():
-    assert run_command("run", "--source", "web").returncode == 2
+@pytest.mark.parametrize("option", [["--source", "web"], ["--data-dir", "/no/such/folder"]])
+def test_an_unknown_source_or_folder_is_refused(option: list[str]):
+    assert run_command("run", *option).returncode == 2
 
 
 def test_the_list_names_every_lesson_with_its_parameters(capsys: pytest.CaptureFixture[str]):
@@ -105,6 +109,19 @@ def test_the_walkthrough_reproduces_the_courses_figures_of_2023(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folder", [".", "notebooks"])
+def test_bare_papermill_gives_the_same_results_from_any_folder(folder: str, tmp_path: Path):
+    lesson = os.path.relpath(next((ROOT / "notebooks").glob("01_*.ipynb")), ROOT / folder)
+    months = ["-p", "train_month", "2023-01", "-p", "val_month", "2023-02"]
+    command = [sys.executable, "-m", "papermill", lesson, str(tmp_path / "out.ipynb"), *months]
+    subprocess.run([*command, "--no-progress-bar"], cwd=ROOT / folder, check=True)
+    results = read_results(tmp_path / "out.ipynb")
+    assert results["data_source"] == "synthetic"
+    # The same figure, to the last digit that the solver of LinearRegression leaves alone.
+    assert results["ridge_rmse"] == pytest.approx(5.899, abs=0.01)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_a_walkthrough_without_data_or_network_says_that_trips_are_made_up(tmp_path: Path):
     done = run_command("run", "01", "--run-dir", str(tmp_path / "here"))
@@ -138,6 +155,6 @@ def test_a_missing_month_beside_a_real_one_ends_the_run_in_a_sentence(
 ):
     write_month("2021-01")
     done = run_command("run", "01", "--source", "local")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "There is no green_tripdata_2021-02.parquet" in done.stderr
     assert "Traceback" not in done.stderr

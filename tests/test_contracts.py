@@ -117,7 +117,10 @@ def test_a_notebook_needs_exactly_one_parameters_cell(write_notebook: WriteNoteb
 
 
 def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: WriteNotebook):
-    for source in ("a = 1", "import os", "a: int = 1 + 1  # sum", "a: Path = '.'  # where"):
+    for source in (
+        *("a = 1", "import os", "a: int = 1 + 1  # sum", "a: Path = '.'  # where"),
+        *("a: int =", "a: int = 'one'  # wrong"),
+    ):
         with pytest.raises(ContractError, match=r"parameters cell of 01_one\.ipynb"):
             read_contract(write_notebook(source)).check({"a": 1})
 

@@ -77,7 +77,10 @@ def test_zones_may_be_of_any_numeric_type(write_month: WriteMonth):
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(b"", "is empty"), (b"<html>404 Not Found</html>", "cannot be read as a parquet file")],
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"<html>404 Not Found</html>", "cannot be read as a parquet file"),
+    ],
 )
 def test_a_file_that_is_no_parquet_is_refused(data_dir: Path, content: bytes, fault: str):
     path = data_dir / "green_tripdata_2021-01.parquet"
@@ -186,6 +189,6 @@ def test_real_months_have_the_known_rows(month: str, read: int, kept: int):
     path = real_month_path(month)
     if path is None:
         pytest.skip(f"the real {month} is not here")
-    check_file(path)
+    check_file(path, month)
     _, report = read_trips(month_file(path, month=month))
     assert (report.read, report.kept) == (read, kept)

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
-from taxi_lib.results import read_results, report_results
-from taxi_lib.runner import NotebookRun, run_notebook
+from taxi_lib.results import NotebookRun, read_results, report_results
+from taxi_lib.runner import run_notebook
 
 RunCells = Callable[..., NotebookRun]
 
@@ -64,13 +65,14 @@ def test_a_value_arrives_as_it_was_given(run_cells: RunCells, value: str):
 
 def test_a_failing_cell_is_named_with_its_error_and_the_evidence_is_kept(run_cells: RunCells):
     run = run_cells("print('before')", "1 / 0", "print('after')")
-    assert (run.status, run.error[:26]) == ("failed", "cell 5: ZeroDivisionError:")
+    assert run.status == "failed"
+    assert run.error == "cell 5/6 · Work: ZeroDivisionError: division by zero"
     assert outputs(run) == "before\n"
     assert "ZeroDivisionError" in Path(run.html).read_text()
 
 
 def test_a_failing_assert_without_a_message_shows_its_line(run_cells: RunCells):
-    assert run_cells("assert 1 == 2").error == "cell 4: AssertionError: assert 1 == 2"
+    assert run_cells("assert 1 == 2").error.endswith("Work: AssertionError: assert 1 == 2")
 
 
 def test_a_notebook_that_ends_its_kernel_early_has_failed(run_cells: RunCells):
@@ -81,14 +83,18 @@ def test_a_notebook_that_ends_its_kernel_early_has_failed(run_cells: RunCells):
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
 def test_a_kernel_that_dies_is_a_failure_with_the_evidence_kept(run_cells: RunCells, end: str):
     run = run_cells("print('before', flush=True)", f"import os; {end}")
-    assert (run.status, run.error) == ("failed", "the kernel died (out of memory, or killed)")
+    assert run.status == "failed"
+    assert run.error == "cell 5/5 · Work: the kernel died (out of memory, or killed)"
     assert "before" in outputs(run)
 
 
-def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells):
+@pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
+def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, parameters: dict):
     lines = []
-    run_cells("1", "2", progress=lines.append)
-    assert lines == ["01 · cell 2/5 · 1. Test", "01 · cell 4/5 · Work", "01 · cell 5/5 · Work"]
+    run_cells("1", "2", progress=lines.append, parameters=parameters)
+    given = ["01 · the parameters as given"] if parameters else []
+    later = ["01 · cell 4/5 · Work", "01 · cell 5/5 · Work"]
+    assert lines == ["01 · cell 2/5 · 1. Test", *given, *later]
 
 
 def test_the_kernel_is_this_environments_and_works_in_the_run_folder(run_cells: RunCells):
@@ -109,6 +115,7 @@ from taxi_lib.plots import show
 show(plt.subplots()[0], alt='An "empty" figure.')
 display(HTML("<table><tr><th>head</th></tr></table><script>alert(1)</script>"))
 display(HTML('<img src="x" onerror="alert(2)">'))
+display({"text/html": "<b>both</b>", "image/png": "aGVsbG8="}, raw=True)
 """
     page = Path(run_cells(figure).html).read_text()
     assert "alt='An \"empty\" figure.'" in page
@@ -118,9 +125,23 @@ display(HTML('<img src="x" onerror="alert(2)">'))
     assert not soup.find_all(onerror=True)
 
 
-def test_a_result_that_is_no_finite_number_is_refused():
-    with pytest.raises(ContractError, match="Result rmse is nan, expected a finite number"):
-        report_results(rmse=float("nan"))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
+def test_a_result_that_is_no_finite_number_is_refused(value: float):
+    with pytest.raises(ContractError, match=r"Result rmse is .*, expected a finite number"):
+        report_results(rmse=value)
+
+
+def test_nothing_of_an_earlier_run_in_the_same_folder_is_taken_for_this_one(
+    run_cells: RunCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel to be had")
+
+    folder = Path(run_cells("1").output).parent
+    monkeypatch.setattr("papermill.execute_notebook", fail)
+    run = run_notebook(read_contract(tmp_path / "01_test.ipynb"), {}, folder, dict(os.environ))
+    assert run.error == "before the first cell: RuntimeError: no kernel to be had"
+    assert (run.status, run.output, run.html, run.results) == ("failed", None, None, {})
 
 
 def test_a_notebook_without_results_has_none(tmp_path: Path):

@@ -1,3 +1,4 @@
+import errno
 import http.server
 import threading
 from collections.abc import Callable, Iterator
@@ -7,9 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 from conftest import five_trips
 
-from taxi_lib.errors import ContractError, DataError, MissingMonthError
+from taxi_lib.errors import (
+    ContractError,
+    DataError,
+    MissingMonthError,
+    TaxiError,
+    UnreachableError,
+)
 from taxi_lib.sources import banner, fetch_held_out, fetch_months
 
 WriteMonth = Callable[..., Path]
@@ -82,14 +90,15 @@ def test_beside_a_real_month_a_missing_one_is_missing(write_month: WriteMonth):
 def test_the_held_out_month_is_as_real_as_the_training_month(write_month: WriteMonth):
     write_month("2021-01")
     (training,) = fetch_months("2021-01")
-    assert fetch_held_out("2021-03", training) is None
+    missing, why_not = fetch_held_out("2021-03", training)
+    assert missing is None and "no green_tripdata_2021-03.parquet" in why_not
     write_month("2021-03")
-    assert fetch_held_out("2021-03", training).source == "local"
+    assert fetch_held_out("2021-03", training)[0].source == "local"
 
 
 def test_the_held_out_month_of_made_up_ones_is_made_up(data_dir: Path):
     (training,) = fetch_months("2021-01")
-    assert fetch_held_out("2021-03", training).source == "synthetic"
+    assert fetch_held_out("2021-03", training)[0].source == "synthetic"
 
 
 def test_the_same_month_is_not_fetched_for_two_purposes(data_dir: Path):
@@ -113,16 +122,52 @@ def test_a_download_that_was_cut_short_leaves_nothing(data_dir: Path, tlc: Path,
     path = tlc / "green_tripdata_2021-01.parquet"
     five_trips().to_parquet(path)
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
-    with pytest.raises(DataError, match="parquet file"):
+    with pytest.raises(DataError, match=f"^{path.name} (is empty|cannot be read).* nothing was"):
         fetch_months("2021-01")
     assert list(data_dir.iterdir()) == []
 
 
 def test_a_web_page_in_place_of_a_month_leaves_nothing(data_dir: Path, tlc: Path):
     (tlc / "green_tripdata_2021-01.parquet").write_text("<Error>Access denied</Error>")
-    with pytest.raises(DataError, match="a web page saved under its name"):
+    with pytest.raises(DataError, match="a web page under its name"):
         fetch_months("2021-01")
     assert list(data_dir.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_does_not_end_in_made_up_trips(
+    data_dir: Path, tlc: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    five_trips().to_parquet(tlc / "green_tripdata_2021-01.parquet")
+    monkeypatch.setattr("pooch.retrieve", refuse)
+    with pytest.raises(MissingMonthError, match=r"cannot be written there \(Read-only") as refusal:
+        fetch_months("2021-01")
+    assert not isinstance(refusal.value, UnreachableError)
+
+
+def test_a_server_that_is_out_of_order_may_recover(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        response = requests.Response()
+        response.status_code = 503
+        response.raise_for_status()
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(UnreachableError, match="HTTP 503"):
+        fetch_months("2021-01", source="tlc")
+
+
+def test_a_file_that_is_not_that_month_is_refused_where_it_is_found(write_month: WriteMonth):
+    write_month("2021-01").rename(write_month("2021-02"))
+    with pytest.raises(DataError, match="100% of its pick-ups outside 2021-02"):
+        fetch_months("2021-02")
+
+
+def test_a_data_folder_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAXI_DATA_DIR", "/no/such/folder")
+    with pytest.raises(TaxiError, match="TAXI_DATA_DIR is /no/such/folder, which is no folder"):
+        fetch_months("2021-01")
 
 
 def test_several_processes_may_download_at_once(data_dir: Path, tlc: Path):

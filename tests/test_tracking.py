@@ -76,6 +76,14 @@ def test_a_path_that_sqlite_would_misread_is_refused(
         settings.tracking_uri()
 
 
+def test_a_relative_store_is_the_one_beside_you_from_whatever_folder_it_is_used_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert settings.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
 def test_a_store_of_your_own_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert settings.tracking_uri() == "http://127.0.0.1:5000"
