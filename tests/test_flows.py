@@ -5,7 +5,7 @@ import pytest
 from prefect import Task, flow
 
 from taxi_lib import flows, models
-from taxi_lib.errors import MissingMonthError
+from taxi_lib.errors import MissingMonthError, UnreachableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 WriteMonth = Callable[..., Path]
@@ -39,7 +39,7 @@ def test_a_network_that_is_down_is_tried_again(data_dir: Path, monkeypatch: pyte
 
     def fetch(*months: str, source: str) -> list:
         tries.append(months)
-        raise MissingMonthError("cannot be reached") from ConnectionError()
+        raise UnreachableError("cannot be reached")
 
     monkeypatch.setattr(flows.sources, "fetch_months", fetch)
     quick = flows.fetch_data.with_options(retry_delay_seconds=0)
