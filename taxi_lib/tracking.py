@@ -1,5 +1,6 @@
 """MLflow: one store whatever the working directory, and models logged so that they load safely."""
 
+import logging
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     """
     uri = settings.tracking_uri()
     mlflow.set_tracking_uri(uri)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
     if not uri.startswith("sqlite:///"):
         return mlflow.set_experiment(experiment).experiment_id  # a server minds its own store
     store = Path(uri.removeprefix("sqlite:///"))

@@ -34,26 +34,23 @@ def fetch_and_see(fetch_data: Task) -> bool:
     return fetch_data(["2021-01"], "tlc", return_state=True).is_failed()
 
 
-def test_a_network_that_is_down_is_tried_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    tries = []
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (UnreachableError("the network is down"), 3),
+        (OSError("the disk is busy"), 3),
+        (MissingMonthError("HTTP 404"), 1),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
+):
+    calls = []
 
     def fetch(*months: str, source: str) -> list:
-        tries.append(months)
-        raise UnreachableError("cannot be reached")
+        calls.append(months)
+        raise error
 
     monkeypatch.setattr(flows.sources, "fetch_months", fetch)
-    quick = flows.fetch_data.with_options(retry_delay_seconds=0)
-    assert fetch_and_see(quick)
-    assert len(tries) == 3
-
-
-def test_a_bad_file_is_not_tried_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    tries = []
-
-    def fetch(*months: str, source: str) -> list:
-        tries.append(months)
-        raise MissingMonthError("HTTP 404")
-
-    monkeypatch.setattr(flows.sources, "fetch_months", fetch)
-    assert fetch_and_see(flows.fetch_data)
-    assert len(tries) == 1
+    assert fetch_and_see(flows.fetch_data.with_options(retry_delay_seconds=0))
+    assert len(calls) == tries

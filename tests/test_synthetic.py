@@ -14,6 +14,7 @@ from sklearn.linear_model import Lasso, LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from taxi_lib.models import course_model
 from taxi_lib.synthetic import make_month
 
 ANY_MONTHS = ["2009-02", "2020-04", "2021-01", "2024-02", "2031-12"]
@@ -50,18 +51,6 @@ METER_ONLY = [
     "trip_type",
     "congestion_surcharge",
 ]
-# The course's parameters.
-XGBOOST = {
-    "n_estimators": 100,
-    "learning_rate": 0.09585355369315604,
-    "max_depth": 30,
-    "min_child_weight": 1.060597050922164,
-    "objective": "reg:squarederror",
-    "reg_alpha": 0.018060244040060163,
-    "reg_lambda": 0.011658731377413597,
-    "seed": 42,
-    "tree_method": "exact",
-}
 # RMSE in minutes on the real months, January to February.
 REAL_XGBOOST = {"2021": 6.4587, "2023": 5.1971}
 
@@ -262,12 +251,12 @@ def test_linear_models_land_where_they_do_on_the_real_months(year):
 
 
 @pytest.mark.parametrize("year", ["2021", "2023"])
+@pytest.mark.slow
 def test_the_courses_xgboost_lands_where_it_does_on_the_real_months(year):
-    xgboost = pytest.importorskip("xgboost")
     train, valid = kept(made(f"{year}-01")), kept(made(f"{year}-02"))
     # One thread: on a busy machine several wait for each other, and take minutes for seconds.
-    model = xgboost.XGBRegressor(**XGBOOST, n_jobs=1)
-    found = score(model, train, valid)
+    model = course_model(n_jobs=1).fit(train, train["duration"])
+    found = rmse(valid, model.predict(valid))
     assert found == pytest.approx(REAL_XGBOOST[year], rel=0.1)
     assert found < score(Ridge(1), train, valid)
 
