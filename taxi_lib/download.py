@@ -1,8 +1,10 @@
 """Download one file of the TLC: to a temporary file, checked, then moved to its name."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pooch
 from filelock import FileLock
@@ -54,12 +56,12 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
                 f"{fault}, as {address} sent it: nothing was kept; try again."
             ) from None
 
-    with FileLock(settings.lock_file(name)):
+    lock = FileLock(settings.lock_file(name))
+    with lock, TemporaryDirectory(prefix=".download-", dir=settings.runs_dir()) as scratch:
         if (folder / name).exists():
             return folder / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetch)
+            pooch.retrieve(url, known_hash=None, fname=name, path=scratch, downloader=fetch)
         except HTTPError as error:
             status = error.response.status_code
             kind = UnreachableError if status >= 500 else MissingMonthError
@@ -72,9 +74,20 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
                 f"There is no {name} in {folder} and {url} cannot be reached: "
                 "put the file there, or use source=synthetic."
             ) from error
-        except OSError as error:
-            raise MissingMonthError(
-                f"There is no {name} in {folder}, and it cannot be written there "
-                f"({error.strerror}): put it there, or set TAXI_DATA_DIR to a folder of yours."
-            ) from error
+        _keep(Path(scratch) / name, folder / name)
     return folder / name
+
+
+def _keep(downloaded: Path, path: Path) -> None:
+    """Copy beside the final name, perhaps on another disk, then move: never half a file."""
+    partial = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(downloaded, partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MissingMonthError(
+            f"There is no {path.name} in {path.parent}, and it cannot be written there "
+            f"({error.strerror}): put it there, or set TAXI_DATA_DIR to a folder of yours."
+        ) from error

@@ -141,10 +141,11 @@ def test_a_folder_that_cannot_be_written_does_not_end_in_made_up_trips(
         raise OSError(errno.EROFS, "Read-only file system")
 
     five_trips().to_parquet(tlc / "green_tripdata_2021-01.parquet")
-    monkeypatch.setattr("pooch.retrieve", refuse)
+    monkeypatch.setattr("shutil.copyfile", refuse)
     with pytest.raises(MissingMonthError, match=r"cannot be written there \(Read-only") as refusal:
         fetch_months("2021-01")
     assert not isinstance(refusal.value, UnreachableError)
+    assert list(data_dir.iterdir()) == []
 
 
 def test_a_server_that_is_out_of_order_may_recover(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
