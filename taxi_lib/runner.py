@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from traitlets.config import Config
@@ -155,8 +155,6 @@ def _explain(exception: Exception) -> str:
         return f"{exception.ename}: {told}"
     if isinstance(exception, DeadKernelError):
         return "the kernel died (out of memory, or killed)"
-    if isinstance(exception, CellTimeoutError):
-        return "a cell took too long and was stopped"
     return f"{type(exception).__name__}: {exception}"
 
 

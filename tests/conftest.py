@@ -37,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("data", "runs", "prefect"):
         (folder / name).mkdir()
     # The tests say themselves where their data is; yours is looked at for the real months.
-    os.environ.setdefault("REAL_TAXI_DATA_DIR", os.environ.pop("TAXI_DATA_DIR", ""))
+    given = os.environ.pop("TAXI_DATA_DIR", "")
+    os.environ.setdefault("REAL_TAXI_DATA_DIR", str(Path(given).resolve()) if given else "")
     os.environ |= {
         "TAXI_DATA_DIR": str(folder / "data"),
         "TAXI_RUNS_DIR": str(folder / "runs"),

@@ -71,7 +71,7 @@ def test_an_unknown_source_or_folder_is_refused(option: list[str]):
     assert run_command("run", *option).returncode == 2
 
 
-def test_the_list_names_every_lesson_with_its_parameters(capsys: pytest.CaptureFixture[str]):
+def test_the_list_names_every_lesson_with_its_parameters():
     listing = run_command("list")
     assert listing.returncode == 0
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
