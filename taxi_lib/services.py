@@ -1,0 +1,196 @@
+"""Real services on this machine, for as long as a ``with`` block or a lesson lasts.
+
+Small ones are threads of this process, so they end with it. Prefect's server and worker are
+processes of their own: they are shared by whoever asks, and stop with their last user.
+Everything listens on loopback only.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from taxi_lib import settings
+from taxi_lib.errors import TaxiError
+from taxi_lib.inbox import Inbox
+from taxi_lib.keeper import kept
+
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def facts_api(
+    failure_share: float = 0.5, failure: str = "error", slow_seconds: float = 30.0, seed: int = 0
+) -> Iterator[str]:
+    """Serve animal facts, and fail a share of the calls; yield the address.
+
+    Parameters
+    ----------
+    failure_share, failure, slow_seconds, seed
+        See :func:`taxi_lib.web_apps.make_facts_app`.
+    """
+    from taxi_lib.web_apps import make_facts_app, serve
+
+    with serve(make_facts_app(failure_share, failure, slow_seconds, seed)) as address:
+        yield address
+
+
+@contextmanager
+def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Take whatever JSON is posted; yield the address, and the list that it is added to."""
+    from taxi_lib.web_apps import make_sink_app, serve
+
+    received: list[dict[str, Any]] = []
+    with serve(make_sink_app(received)) as address:
+        yield address, received
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Serve S3 (moto's server, empty); yield its endpoint."""
+    from moto.server import ThreadedMotoServer
+
+    log = logging.getLogger("werkzeug")
+    before = log.level
+    log.setLevel(logging.ERROR)  # else every request is a line in the notebook
+    server = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    try:
+        requests.post(f"{endpoint}/moto-api/reset", timeout=30).raise_for_status()
+        yield endpoint
+    finally:
+        server.stop()
+        log.setLevel(before)
+
+
+@contextmanager
+def mail_server() -> Iterator[Inbox]:
+    """Take e-mail (aiosmtpd, nothing leaves this machine); yield the inbox."""
+    from aiosmtpd.controller import Controller
+
+    inbox = Inbox(LOOPBACK, _free_port())
+    controller = Controller(inbox, hostname=inbox.host, port=inbox.port)
+    controller.start()
+    try:
+        yield inbox
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def prefect_server(port: int | None = None) -> Iterator[str]:
+    """Join the workspace's Prefect server, or start it; yield the address of its API.
+
+    For as long as the block lasts, ``PREFECT_API_URL`` names it, for this process and for those
+    that it starts. A ``PREFECT_API_URL`` that is already set is joined instead.
+    Use it before Prefect is imported: Prefect reads the variable then.
+
+    Parameters
+    ----------
+    port : int, optional
+        For a server that has to be started; that of the last time, or a free one, when left out.
+
+    Raises
+    ------
+    TaxiError
+        When the server named by ``PREFECT_API_URL`` does not answer, or none can be started.
+    """
+    given = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if given:
+        if not _healthy(given):
+            raise TaxiError(
+                f"No Prefect server answers at PREFECT_API_URL={given}: start it, or unset it."
+            )
+        yield given
+        return
+
+    def command(before: str | None) -> tuple[list[str], str]:
+        last = int(before.rsplit(":", 1)[1].removesuffix("/api")) if before else None
+        chosen = port or (last if last and _is_free(last) else _free_port())
+        program = [_program("prefect"), "server", "start", "--host", LOOPBACK, "--port"]
+        return [*program, str(chosen)], f"http://{LOOPBACK}:{chosen}/api"
+
+    env = os.environ | settings.environment()
+    lock_file = Path(env["PREFECT_HOME"]) / "server.lock"
+    with kept(lock_file, command, _healthy, env) as address:
+        _check_not_bound_elsewhere(address)
+        os.environ["PREFECT_API_URL"] = address
+        try:
+            yield address
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
+
+
+@contextmanager
+def process_worker(pool: str) -> Iterator[str]:
+    """Join the worker of a pool, or start one; yield its name.
+
+    The pool is made when it is missing. The worker starts each run as a process on this machine.
+
+    Parameters
+    ----------
+    pool : str
+        A work pool of type ``process`` on the server of :func:`prefect_server`.
+    """
+    address = os.environ["PREFECT_API_URL"]
+
+    def command(_: str | None) -> tuple[list[str], str]:
+        name = f"worker-{secrets.token_hex(4)}"  # one that was killed stays online for a while
+        start = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
+        return [_program("prefect"), *start], name
+
+    def online(name: str) -> bool:
+        answer = requests.post(f"{address}/work_pools/{pool}/workers/filter", json={}, timeout=30)
+        workers = answer.json() if answer.ok else []
+        return any(w["name"] == name and w["status"] == "ONLINE" for w in workers)
+
+    quick = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    env = os.environ | settings.environment() | quick
+    lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}.lock"
+    with kept(lock_file, command, online, env) as name:
+        yield name
+
+
+def _healthy(api: str) -> bool:
+    try:
+        return requests.get(f"{api}/health", timeout=10).ok
+    except requests.RequestException:
+        return False
+
+
+def _check_not_bound_elsewhere(address: str) -> None:
+    """Refuse when Prefect was imported for another server: its runs would go there in silence."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.settings import PREFECT_API_URL
+
+    bound = PREFECT_API_URL.value()
+    if bound and bound.rstrip("/") != address:
+        raise TaxiError(
+            f"This process records its runs on {bound}, not on {address}: restart it (the kernel)."
+        )
+
+
+def _program(name: str) -> str:
+    """Return a program of this very environment, activated or not."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) != 0
