@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
-.PHONY: run test lab data bench lint lock setup clean
+.PHONY: run test lab ui data bench lint lock setup clean
 
 run: setup  ## every lesson, in order, as one Prefect flow
 	@$(BIN)/python -m taxi_lib run $(ARGS)
@@ -14,6 +14,9 @@ test: setup  ## what must stay true
 
 lab: setup  ## JupyterLab on the lessons
 	@cd notebooks && $(abspath $(BIN))/jupyter lab $(ARGS)
+
+ui: setup  ## Prefect's and MLflow's pages, until Ctrl-C
+	@$(BIN)/python -m taxi_lib ui $(ARGS)
 
 data: setup  ## fetch the default months into data/ (needs the network)
 	@$(BIN)/python -m taxi_lib data $(ARGS)

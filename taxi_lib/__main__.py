@@ -1,13 +1,15 @@
-"""The command line: ``python -m taxi_lib run``, ``list``, ``data``."""
+"""The command line: ``python -m taxi_lib run``, ``list``, ``data``, ``ui``."""
 
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from taxi_lib import settings
+from taxi_lib import services, settings
 from taxi_lib.errors import ContractError, TaxiError
 
 app = typer.Typer(
@@ -47,11 +49,12 @@ def run(
     # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     print("Starting Prefect …", flush=True)
-    from taxi_lib import flows, summary
+    with services.prefect_server():
+        from taxi_lib import summary
+        from taxi_lib.walkthrough import walkthrough
 
-    flows.connect()
-    state = flows.walkthrough(notebooks, given, source or "auto", run_dir, return_state=True)
-    report = state.result(raise_on_failure=False)
+        state = walkthrough(notebooks, given, source or "auto", run_dir, return_state=True)
+        report = state.result(raise_on_failure=False)
     if isinstance(report, TaxiError):
         raise report
     if isinstance(report, Exception):
@@ -83,6 +86,24 @@ def data(
     wanted = dict.fromkeys(months or ["2021-01", "2021-02"])
     for file in fetch_months(*wanted, source=source):
         print(f"{file.month}  {file.source:9}  {file.path}")
+
+
+@app.command()
+def ui(
+    prefect_port: Annotated[int, typer.Option(help="Of Prefect's page.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Of MLflow's page.")] = 5000,
+) -> None:
+    """Show Prefect's and MLflow's pages until Ctrl-C; runs started meanwhile appear there."""
+    settings.use_workspace()
+    print("Starting Prefect and MLflow …", flush=True)
+    from taxi_lib import tracking
+
+    with services.prefect_server(prefect_port) as api, tracking.page(mlflow_port) as page:
+        print(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}", flush=True)
+        print("Ctrl-C stops both.", flush=True)
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
 
 
 def _split(parameter: str) -> tuple[str, str]:

@@ -31,25 +31,30 @@ def shell(
     Raises
     ------
     TaxiError
-        When it ends with another status, with its last words.
+        When it ends with another status, with its last words, or is not done in time.
     """
     bin_folder = str(Path(sys.executable).parent)
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
     env = os.environ | plain | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(
-        split(command),
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    say = print if show else (lambda *_, **__: None)
+    say(f"$ {command}", flush=True)
+    try:
+        done = subprocess.run(
+            split(command),
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        say((late.stdout or b"").decode(errors="replace"))
+        raise TaxiError(f"{command!r} took longer than {seconds:g} seconds: stopped.") from late
     output = done.stdout.strip()
-    if show:
-        print(f"$ {command}\n{output}\n")  # noqa: T201 (to be seen is its purpose)
+    say(f"{output}\n")
     if done.returncode != expect:
         raise TaxiError(
             f"{command!r} ended with status {done.returncode}, expected {expect}: {output[-500:]}"

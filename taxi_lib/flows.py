@@ -1,42 +1,34 @@
-"""The Prefect flows: the course's training pipeline, and the walkthrough of the lessons.
+"""The course's training pipeline as a Prefect flow, and the same for a range of months.
 
-Only this module knows Prefect; what its tasks do are plain functions of the other modules.
+What the tasks do are plain functions of the other modules, which know nothing of Prefect.
 """
 
-import os
-import time
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
-from prefect import flow, get_client, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Failed
 from prefect.tasks import Task
+from pydantic import PositiveInt
 
-from taxi_lib import contracts, data, runner, settings, sources, summary
-from taxi_lib.contracts import Contract
+from taxi_lib import data, sources
 from taxi_lib.errors import UnreachableError
 from taxi_lib.files import MonthFile
-from taxi_lib.months import check_different, check_month
-from taxi_lib.results import NotebookRun
+from taxi_lib.months import check_different, check_month, month_range, previous_month
 from taxi_lib.settings import Source
 
 
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
     """Tell whether trying again may help: a network or a disk can recover, a bad file cannot."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError | OSError)
-
-
-def connect() -> str:
-    """Return the address of Prefect's API; start a private server if none is named."""
-    # One process at a time: two that make Prefect's database at once trip over each other.
-    lock = FileLock(settings.lock_file("prefect.lock"))
-    with lock, get_client(sync_client=True) as client:
-        return str(client.api_url).rstrip("/")
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient, cache_policy=NO_CACHE)
@@ -65,7 +57,9 @@ def add_features(trips: pd.DataFrame) -> pd.DataFrame:
 
 
 @task(cache_policy=NO_CACHE)
-def train_best_model(train: pd.DataFrame, val: pd.DataFrame, tags: dict[str, str]) -> float:
+def train_best_model(
+    train: pd.DataFrame, val: pd.DataFrame, tags: dict[str, str], boost_rounds: int = 100
+) -> float:
     """Train the course's XGBoost, log the model that is scored, and return its RMSE in minutes."""
     import mlflow
 
@@ -75,8 +69,9 @@ def train_best_model(train: pd.DataFrame, val: pd.DataFrame, tags: dict[str, str
     # From a model in MLflow one finds the run in Prefect that made it, and the other way round.
     tags = tags | {"prefect_flow_run": str(runtime.flow_run.id)}
     with mlflow.start_run(run_name="train_best_model", tags=tags):
-        mlflow.log_params(models.COURSE_PARAMETERS)
-        model = models.course_model().fit(train[features.PAIR_COLUMNS], train["duration"])
+        mlflow.log_params(models.COURSE_PARAMETERS | {"n_estimators": boost_rounds})
+        model = models.course_model(n_estimators=boost_rounds)
+        model.fit(train[features.PAIR_COLUMNS], train["duration"])
         rmse = models.rmse(model, val)
         mlflow.log_metric("rmse", rmse)
         tracking.log_pipeline(model, val[features.PAIR_COLUMNS])
@@ -85,7 +80,10 @@ def train_best_model(train: pd.DataFrame, val: pd.DataFrame, tags: dict[str, str
 
 @flow(flow_run_name="train on {train_month}, validate on {val_month}")
 def train_duration_model(
-    train_month: str = "2021-01", val_month: str = "2021-02", source: Source = "auto"
+    train_month: str = "2021-01",
+    val_month: str = "2021-02",
+    source: Source = "auto",
+    boost_rounds: PositiveInt = 100,
 ) -> dict[str, Any]:
     """Train the course's model on one month and score it on another: the course's main flow.
 
@@ -95,6 +93,8 @@ def train_duration_model(
         Such as ``"2021-01"``; two different months.
     source : {"auto", "local", "tlc", "synthetic"}
         Where the months come from.
+    boost_rounds : int
+        Trees of the model; fewer are quicker and less accurate.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def train_duration_model(
     check_different({what: check_month(month, what) for what, month in months.items()})
     files = fetch_data(list(months.values()), source)
     train, val = (add_features(read_data(file)) for file in files)
-    rmse = train_best_model(train, val, {"data_source": files[0].source} | months)
+    rmse = train_best_model(train, val, {"data_source": files[0].source} | months, boost_rounds)
     create_markdown_artifact(
         key="duration-model-report",
         description="Validation error of the course's XGBoost",
@@ -120,81 +120,70 @@ def train_duration_model(
     }
 
 
-@task(task_run_name="{contract.name}", cache_policy=NO_CACHE)
-def run_notebook(
-    contract: Contract, parameters: dict[str, Any], folder: Path, env: dict[str, str]
-) -> NotebookRun | State:
-    """Run one lesson, telling each cell in the terminal and in the task's log."""
-    logger = get_run_logger()
-
-    def progress(line: str) -> None:
-        logger.info(line)
-        summary.say(line)
-
-    run = runner.run_notebook(contract, parameters, folder, env, progress)
-    return Failed(message=run.error, data=run) if run.error else run
-
-
-@flow
-def walkthrough(
-    notebooks: list[str] | None = None,
-    parameters: dict[str, Any] | None = None,
-    source: Source = "auto",
-    run_dir: Path | None = None,
-) -> dict[str, Any] | State:
-    """Run the lessons in order, each with its parameters, and sum up what came of them.
-
-    Parameters
-    ----------
-    notebooks : list of str, optional
-        Names or numbers, such as ``["01", "06"]``; all when left out.
-    parameters : dict, optional
-        Values by name; each notebook is given those that it takes.
-    source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from; decided once, for every notebook.
-    run_dir : pathlib.Path, optional
-        Where the executed notebooks go; a new folder under ``runs/`` when left out.
+def settle_source(months: list[str], source: Source) -> tuple[Source, str]:
+    """Find the months once, so that a flow of several runs uses only real or only made-up ones.
 
     Returns
     -------
-    dict
-        The summary, as ``summary.json`` in the run folder holds it; the flow's state is
-        failed when a notebook failed, after all have been tried.
-
-    Raises
-    ------
-    ContractError, DataError
-        When something asked for cannot be had, before any kernel starts.
+    source, data_source
+        What to ask for in each run, and where the months came from.
     """
-    started = time.monotonic()
-    given = parameters or {}
-    lessons = contracts.find_notebooks(notebooks or ())
-    contracts.check_request(lessons, given)
-    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
-    source = given.get("source", source)
-    files = fetch_data(list(dict.fromkeys(months)), source) if months else []
-    if files and files[0].source != "local":
-        source = files[0].source  # one decision for every notebook
-    folder = summary.run_folder(run_dir)
-    # The lessons' own flows appear on the server that this very run is recorded on.
-    env = os.environ | settings.environment() | {"PREFECT_API_URL": connect()}
-    runs = []
-    for lesson in lessons:
-        values = lesson.check(given | {"source": source})
-        state = run_notebook(lesson, values, folder, env, return_state=True)
-        runs.append(_outcome(lesson, state))
-    made_by = files[0].source if files else None
-    report = summary.write(runs, made_by, time.monotonic() - started, folder)
-    create_table_artifact(
-        key="walkthrough-summary", description=report["status"], table=summary.rows(report)
-    )
-    failures = summary.failures(report)
-    return Failed(message=failures, data=report) if failures else report
+    made_by = fetch_data(months, source)[0].source
+    return (source if made_by == "local" else made_by), made_by
 
 
-def _outcome(lesson: Contract, state: State) -> NotebookRun:
-    """Return what came of a lesson, also when the task around it broke."""
-    run = state.result(raise_on_failure=False)
-    if isinstance(run, NotebookRun):
-        return run
-    return NotebookRun(lesson.name, "failed", error=f"{type(run).__name__}: {run}")
+@flow(flow_run_name="backfill {first_month} to {last_month}")
+def backfill(
+    first_month: str = "2021-02",
+    last_month: str = "2021-02",
+    source: Source = "auto",
+    boost_rounds: PositiveInt = 100,
+) -> list[dict[str, Any]] | State:
+    """Run the training flow for each month of a range, scored on it, trained on the one before.
+
+    Parameters
+    ----------
+    first_month, last_month : str
+        The months to be scored on, such as ``"2021-02"``, both included.
+    source : {"auto", "local", "tlc", "synthetic"}
+        Where the months come from; decided once, for the whole range.
+    boost_rounds : int
+        Trees of each model.
+
+    Returns
+    -------
+    list of dict
+        A row a month: ``train_month``, ``val_month``, ``state``, and what the training flow
+        returned; the flow's state is failed when a month failed, after all have been tried.
+    """
+    months = month_range(first_month, last_month)
+    with_first = [previous_month(first_month), *months]
+    source, _ = settle_source(with_first, source)
+    rows = [_train(*pair, source, boost_rounds) for pair in pairwise(with_first)]
+    create_table_artifact(key="backfill", table=rows, description="One training run a month")
+    draw_trend([row for row in rows if row["state"] == "Completed"])
+    failed = [f"{row['val_month']}: {row['error']}" for row in rows if "error" in row]
+    if failed:
+        told = f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}"
+        return Failed(message=told, data=rows)
+    return rows
+
+
+def _train(train_month: str, val_month: str, source: Source, boost_rounds: int) -> dict[str, Any]:
+    state = train_duration_model(train_month, val_month, source, boost_rounds, return_state=True)
+    row = {"train_month": train_month, "val_month": val_month, "state": state.name}
+    outcome = state.result(raise_on_failure=False)
+    return row | (outcome if state.is_completed() else {"error": str(outcome)})
+
+
+@task(cache_policy=NO_CACHE)
+def draw_trend(rows: list[dict[str, Any]]) -> None:
+    """Draw the error from month to month, as an artifact."""
+    from taxi_lib import plots
+
+    if rows:
+        months, errors = zip(
+            *((row["val_month"], row["xgboost_rmse"]) for row in rows), strict=True
+        )
+        picture = plots.as_data_uri(plots.trend(list(months), list(errors)))
+        create_image_artifact(picture, key="backfill-trend", description="RMSE from month to month")

@@ -10,6 +10,7 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 import fcntl
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import requests
 
 from taxi_lib.errors import TaxiError
 
@@ -91,11 +93,11 @@ def _start(
     answers: Callable[[str], bool],
     env: dict[str, str],
 ) -> tuple[str, int]:
-    program, address = command(before)
+    arguments, address = command(before)
     log = lock_file.with_suffix(".log")
     with log.open("wb") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(lock_file), *program],
+            [sys.executable, "-m", __spec__.name, str(lock_file), *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -108,8 +110,9 @@ def _start(
             keeper.terminate()
             keeper.wait()
             words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-            raise TaxiError(f"{Path(program[0]).name} did not start ({words}): see {log}.")
+            raise TaxiError(f"{Path(arguments[0]).name} did not start ({words}): see {log}.")
         time.sleep(0.2)
+    keeper.returncode = 0  # it may outlive us, for others: Python need not warn of that
     return address, keeper.pid
 
 
@@ -125,14 +128,14 @@ def _leave(file, keeper: int) -> None:  # noqa: ANN001 (an open text file)
         process.wait(30)
 
 
-def main(lock_file: str, *program: str) -> int:
+def main(lock_file: str, *arguments: str) -> int:
     """Run a program until nobody holds the lock file, or it ends by itself."""
     asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    # A program that a shell started with & ignores Ctrl-C, and so would its children.
-    signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    # SIGINT too: what a shell started with & ignores it, and so would the program.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: asked.append(number))
     with Path(lock_file).open() as file:
-        child = psutil.Popen(program)
+        child = psutil.Popen(arguments)
         while child.poll() is None and not asked and not _nobody_holds(file):
             time.sleep(0.25)
         stop(child)
@@ -152,19 +155,47 @@ def stop(process: psutil.Process, patience: float = 10) -> None:
     Parameters
     ----------
     process : psutil.Process
-        The eldest.
+        The eldest; it is interrupted, and may see to the others itself.
     patience : float
-        Seconds between the kind way (an interrupt) and the firm one.
+        Seconds that it is given for that.
     """
-    family = [process]
+    family = []
     with suppress(psutil.Error):
-        family += process.children(recursive=True)
+        family = process.children(recursive=True)
         process.send_signal(signal.SIGINT)
-    _, left = psutil.wait_procs(family, timeout=patience)
-    for member in left:
-        with suppress(psutil.Error):
-            member.kill()
-    psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs([process], timeout=patience)
+    for way, seconds in ((psutil.Process.terminate, 3), (psutil.Process.kill, 5)):
+        _, left = psutil.wait_procs([process, *family], timeout=0)
+        for member in left:
+            with suppress(psutil.Error):
+                way(member)
+        psutil.wait_procs(left, timeout=seconds)
+
+
+def program(name: str) -> str:
+    """Return a program of this very environment, activated or not."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def is_healthy(address: str) -> bool:
+    """Tell whether a web service says that it is well, at its ``/health``."""
+    try:
+        return requests.get(f"{address}/health", timeout=10).ok
+    except requests.RequestException:
+        return False
+
+
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 if __name__ == "__main__":

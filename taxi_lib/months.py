@@ -47,6 +47,39 @@ def next_month(month: str) -> str:
     return f"{year + number // 12}-{number % 12 + 1:02d}"
 
 
+def previous_month(month: str) -> str:
+    """Return the month before a month.
+
+    Examples
+    --------
+    >>> previous_month("2021-01")
+    '2020-12'
+    """
+    year, number = map(int, check_month(month).split("-"))
+    return f"{year - (number == 1)}-{(number - 2) % 12 + 1:02d}"
+
+
+def month_range(first: str, last: str) -> list[str]:
+    """Return the months from the first to the last, both included.
+
+    Raises
+    ------
+    ContractError
+        When one is no month, or the last is before the first.
+
+    Examples
+    --------
+    >>> month_range("2020-12", "2021-01")
+    ['2020-12', '2021-01']
+    """
+    if check_month(last, "last_month") < check_month(first, "first_month"):
+        raise ContractError(f"last_month {last} is before first_month {first}: swap them.")
+    months = [first]
+    while months[-1] != last:
+        months.append(next_month(months[-1]))
+    return months
+
+
 def check_different(months: dict[str, str]) -> None:
     """Refuse the same month under two names: a model is never scored on what it learned from.
 

@@ -1,5 +1,8 @@
 """The house style of figures: readable, labelled, safe for colour-blind readers, described."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -58,3 +61,30 @@ def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: s
     axes.legend(loc="upper left")
     figure.colorbar(bins, label="trips")
     return figure
+
+
+def trend(months: list[str], errors: list[float]) -> Figure:
+    """Draw a model's error from month to month.
+
+    Parameters
+    ----------
+    months : list of str, length n
+        The months that were scored on.
+    errors : list of float, length n
+        RMSE in minutes.
+    """
+    worst = months[int(np.argmax(errors))]
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=(8, 3.5))  # without pyplot: a worker has no screen
+        axes = figure.subplots()
+    axes.plot(months, errors, marker="o")
+    axes.set(xlabel="month scored on", ylabel="RMSE (minutes)", title=f"Hardest to tell: {worst}")
+    axes.set_ylim(bottom=0)  # else a hundredth of a minute looks like a collapse
+    return figure
+
+
+def as_data_uri(figure: Figure) -> str:
+    """Return a figure as an address that holds its picture, for Prefect's image artifacts."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=80, bbox_inches="tight")
+    return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"

@@ -8,8 +8,8 @@ Everything listens on loopback only.
 import logging
 import os
 import secrets
-import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ import requests
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
-from taxi_lib.keeper import kept
+from taxi_lib.keeper import free_port, is_free, is_healthy, kept, program
 
 LOOPBACK = "127.0.0.1"
 
@@ -77,7 +77,7 @@ def mail_server() -> Iterator[Inbox]:
     """Take e-mail (aiosmtpd, nothing leaves this machine); yield the inbox."""
     from aiosmtpd.controller import Controller
 
-    inbox = Inbox(LOOPBACK, _free_port())
+    inbox = Inbox(LOOPBACK, free_port())
     controller = Controller(inbox, hostname=inbox.host, port=inbox.port)
     controller.start()
     try:
@@ -106,7 +106,7 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
     """
     given = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if given:
-        if not _healthy(given):
+        if not is_healthy(given):
             raise TaxiError(
                 f"No Prefect server answers at PREFECT_API_URL={given}: start it, or unset it."
             )
@@ -115,19 +115,23 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
 
     def command(before: str | None) -> tuple[list[str], str]:
         last = int(before.rsplit(":", 1)[1].removesuffix("/api")) if before else None
-        chosen = port or (last if last and _is_free(last) else _free_port())
-        program = [_program("prefect"), "server", "start", "--host", LOOPBACK, "--port"]
-        return [*program, str(chosen)], f"http://{LOOPBACK}:{chosen}/api"
+        # The same port again: a kernel that is still open goes on recording there.
+        chosen = port or (last if last and is_free(last) else free_port())
+        if not is_free(chosen):
+            raise TaxiError(f"Port {chosen} is taken: choose another, or stop what listens there.")
+        start = [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(chosen)]
+        return start, f"http://{LOOPBACK}:{chosen}/api"
 
     env = os.environ | settings.environment()
     lock_file = Path(env["PREFECT_HOME"]) / "server.lock"
-    with kept(lock_file, command, _healthy, env) as address:
+    with kept(lock_file, command, is_healthy, env) as address:
         _check_not_bound_elsewhere(address)
         os.environ["PREFECT_API_URL"] = address
         try:
             yield address
         finally:
             os.environ.pop("PREFECT_API_URL", None)
+            _hand_over()
 
 
 @contextmanager
@@ -140,13 +144,20 @@ def process_worker(pool: str) -> Iterator[str]:
     ----------
     pool : str
         A work pool of type ``process`` on the server of :func:`prefect_server`.
+
+    Raises
+    ------
+    TaxiError
+        When there is no server to work for, or the worker does not come up.
     """
-    address = os.environ["PREFECT_API_URL"]
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        raise TaxiError("A worker needs a server: use it inside prefect_server().")
 
     def command(_: str | None) -> tuple[list[str], str]:
         name = f"worker-{secrets.token_hex(4)}"  # one that was killed stays online for a while
         start = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
-        return [_program("prefect"), *start], name
+        return [program("prefect"), *start], name
 
     def online(name: str) -> bool:
         answer = requests.post(f"{address}/work_pools/{pool}/workers/filter", json={}, timeout=30)
@@ -160,11 +171,18 @@ def process_worker(pool: str) -> Iterator[str]:
         yield name
 
 
-def _healthy(api: str) -> bool:
-    try:
-        return requests.get(f"{api}/health", timeout=10).ok
-    except requests.RequestException:
-        return False
+def _hand_over() -> None:
+    """Send the last log lines and events: the server may be about to stop."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        # In a thread, because in a notebook's own thread Prefect would hand back an awaitable.
+        thread = threading.Thread(target=worker.drain_all, kwargs={"timeout": 10, "at_exit": False})
+        thread.start()
+        thread.join()
 
 
 def _check_not_bound_elsewhere(address: str) -> None:
@@ -178,19 +196,3 @@ def _check_not_bound_elsewhere(address: str) -> None:
         raise TaxiError(
             f"This process records its runs on {bound}, not on {address}: restart it (the kernel)."
         )
-
-
-def _program(name: str) -> str:
-    """Return a program of this very environment, activated or not."""
-    return str(Path(sys.executable).with_name(name))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) != 0

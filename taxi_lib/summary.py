@@ -118,16 +118,22 @@ def say(line: str) -> None:
 
 
 def _next_steps(report: dict[str, Any]) -> str:
-    programs = Path(sys.executable).parent
     latest = settings.runs_dir() / "latest"
+    # Only what is not where it would be by itself has to be said.
+    usual = {
+        "TAXI_RUNS_DIR": settings.workspace() / "runs",
+        "PREFECT_HOME": settings.runs_dir() / "prefect",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{settings.runs_dir() / 'mlflow.db'}",
+    }
+    here = settings.environment()
+    moved = "".join(
+        f"{name}={quote(here[name])} " for name, where in usual.items() if here[name] != str(where)
+    )
     return "\n".join(
         [
             f"Data            : {report['data_source']}",
             f"Executed lessons: {latest}  (.ipynb, .html and summary.json)",
-            f"MLflow page     : {quote(str(programs / 'mlflow'))} ui --port 5000 "
-            f"--backend-store-uri {quote(settings.tracking_uri())}",
-            f"Prefect page    : PREFECT_HOME={quote(settings.environment()['PREFECT_HOME'])} "
-            f"{quote(str(programs / 'prefect'))} server start",
+            f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui",
         ]
     )
 

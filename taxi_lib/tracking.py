@@ -1,6 +1,9 @@
 """MLflow: one store whatever the working directory, and models logged so that they load safely."""
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
 from taxi_lib import settings
+from taxi_lib.errors import TaxiError
+from taxi_lib.keeper import is_free, is_healthy, kept, program
 
 EXPERIMENT = "nyc-green-taxi"
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
@@ -48,12 +53,46 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     store.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that create a SQLite store at once can leave it unusable: one at a time.
     with FileLock(f"{store}.lock"):
+        if not store.exists():
+            _create(store)
         if mlflow.get_experiment_by_name(experiment) is None:
             # The tag makes MLflow's page open on the training runs, not on chats with agents.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             artifacts = (store.parent / "mlartifacts" / experiment).as_uri()
             mlflow.create_experiment(experiment, artifacts, tags=kind)
     return mlflow.set_experiment(experiment).experiment_id
+
+
+def _create(store: Path) -> None:
+    """Make the store's tables under another name first: half of them would be of no use."""
+    partial = store.with_suffix(".part.db")
+    partial.unlink(missing_ok=True)
+    mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+    partial.replace(store)
+
+
+@contextmanager
+def page(port: int = 5000) -> Iterator[str]:
+    """Serve MLflow's page on the workbook's store, on loopback; yield its address.
+
+    Raises
+    ------
+    TaxiError
+        When the port is taken, or the page does not come up.
+    """
+    uri = settings.tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        yield uri  # a server brings its own page
+        return
+    use_store()
+    if not is_free(port):
+        raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
+    lock_file = settings.lock_file("mlflow-page.lock")
+    address = f"http://127.0.0.1:{port}"
+    with kept(lock_file, lambda _: (start, address), is_healthy, dict(os.environ)) as joined:
+        yield joined
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:

@@ -95,7 +95,9 @@ def serve(app: FastAPI) -> Iterator[str]:
     """Serve a web application from a thread, on a free loopback port; yield its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        # Silent: a caller that gave up waiting is the lesson's doing, not the server's trouble.
+        config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off")
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         while not server.started and thread.is_alive():

@@ -34,8 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[NOBODY] = socket.socket()
     config.stash[NOBODY].bind(("127.0.0.1", 0))  # bound, but nobody listens: a network that is down
     folder = Path(config.stash[WORKSPACE].name)
-    for name in ("data", "runs", "prefect"):
+    for name in ("data", "runs"):
         (folder / name).mkdir()
+    if not hasattr(config, "workerinput"):
+        # One home for all workers: the first that needs a Prefect server starts it, all join it.
+        os.environ["PREFECT_HOME"] = str(folder / "prefect")
     # The tests say themselves where their data is; yours is looked at for the real months.
     given = os.environ.pop("TAXI_DATA_DIR", "")
     os.environ.setdefault("REAL_TAXI_DATA_DIR", str(Path(given).resolve()) if given else "")
@@ -43,7 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "TAXI_DATA_DIR": str(folder / "data"),
         "TAXI_RUNS_DIR": str(folder / "runs"),
         "TAXI_TLC_URL": f"http://127.0.0.1:{config.stash[NOBODY].getsockname()[1]}",
-        "PREFECT_HOME": str(folder / "prefect"),
         # Two workers, one training each: more threads than cores only wait for each other.
         "OMP_NUM_THREADS": "1",
     }
@@ -65,11 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
-    """Start one real Prefect server for all tests that need one; the address of its API."""
-    from prefect.server.api.server import SubprocessASGIServer
+    """Join or start the one real Prefect server of this test run; the address of its API."""
+    from taxi_lib.services import prefect_server
 
-    with SubprocessASGIServer() as server:
-        yield server.api_url
+    with prefect_server() as address:
+        del os.environ["PREFECT_API_URL"]  # only for the tests that ask for it, by prefect_api
+        yield address
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from prefect import Task, flow
 
-from taxi_lib import flows, models
+from taxi_lib import flows
 from taxi_lib.errors import MissingMonthError, UnreachableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
@@ -16,9 +17,8 @@ def test_the_training_flow_returns_rows_and_rmse(
 ):
     write_month("2021-01")
     write_month("2021-02")
-    monkeypatch.setitem(models.COURSE_PARAMETERS, "n_estimators", 3)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    outcome = flows.train_duration_model("2021-01", "2021-02", source="local")
+    outcome = flows.train_duration_model("2021-01", "2021-02", "local", boost_rounds=3)
     assert outcome.pop("xgboost_rmse") < 15
     assert outcome == {"data_source": "local", "train_rows": 5, "val_rows": 5}
 
@@ -54,3 +54,31 @@ def test_only_what_may_pass_is_tried_again(
     monkeypatch.setattr(flows.sources, "fetch_months", fetch)
     assert fetch_and_see(flows.fetch_data.with_options(retry_delay_seconds=0))
     assert len(calls) == tries
+
+
+def test_a_backfill_has_a_row_a_month_each_trained_on_the_month_before(write_month: WriteMonth):
+    for month in ("2020-12", "2021-01", "2021-02"):
+        write_month(month)
+    rows = flows.backfill("2021-01", "2021-02", "local", boost_rounds=3)
+    assert [(row["train_month"], row["val_month"]) for row in rows] == [
+        ("2020-12", "2021-01"),
+        ("2021-01", "2021-02"),
+    ]
+    assert {row["state"] for row in rows} == {"Completed"}
+    assert {row["train_rows"] for row in rows} == {5}
+
+
+def test_a_backfill_goes_on_after_a_month_that_failed_and_ends_failed(write_month: WriteMonth):
+    write_month("2020-12")
+    write_month("2021-01", lpep_dropoff_datetime=pd.Timestamp("2021-01-09"))  # rides of days
+    for month in ("2021-02", "2021-03"):
+        write_month(month)
+    state = flows.backfill("2021-01", "2021-03", "local", boost_rounds=3, return_state=True)
+    rows = state.result(raise_on_failure=False)
+    assert state.is_failed() and state.message.startswith("2 of 3 months failed: 2021-01")
+    assert [row["state"] for row in rows] == ["Failed", "Failed", "Completed"]
+
+
+def test_a_backfill_that_ends_before_it_begins_is_refused():
+    state = flows.backfill("2021-03", "2021-02", return_state=True)
+    assert state.is_failed() and "last_month 2021-02 is before first_month 2021-03" in state.message

@@ -40,7 +40,7 @@ def test_the_table_shows_results_and_errors_as_they_are(
     shown = capsys.readouterr().out
     assert "rmse 7.759, rows 73,908" in shown
     assert "rows[0] of [/tmp/x]" in shown
-    assert f"--backend-store-uri 'sqlite:///{runs_dir}/mlflow.db'" in shown
+    assert f"TAXI_RUNS_DIR='{runs_dir}' " in shown and "-m taxi_lib ui" in shown
 
 
 def test_the_link_to_the_last_run_is_no_folder_for_a_run(runs_dir: Path):

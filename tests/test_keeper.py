@@ -1,0 +1,122 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from taxi_lib.errors import TaxiError
+from taxi_lib.keeper import free_port, is_free, kept
+
+# A web service that has started a child, as a worker starts its runs.
+SERVICE = """
+import http.server, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "child"])
+print("child", child.pid, flush=True)
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
+"""
+USER = """
+import sys, time
+from pathlib import Path
+from test_keeper import keep
+with keep(Path(sys.argv[1])) as address:
+    print(address, flush=True)
+    time.sleep(600)
+"""
+
+
+def start(_: str | None) -> tuple[list[str], str]:
+    port = free_port()
+    return [sys.executable, "-c", SERVICE, str(port)], str(port)
+
+
+def keep(lock_file: Path, command: Callable = start):
+    return kept(lock_file, command, lambda port: not is_free(int(port)), dict(os.environ))
+
+
+@pytest.fixture
+def lock_file(tmp_path: Path) -> Path:
+    return tmp_path / "service.lock"
+
+
+def gone(pid: int, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def child_of(lock_file: Path) -> int:
+    return int(lock_file.with_suffix(".log").read_text().split()[1])
+
+
+def test_who_comes_second_joins(lock_file: Path):
+    with keep(lock_file) as first, keep(lock_file) as second:
+        assert first == second
+
+
+def test_the_program_and_its_children_are_gone_when_its_user_has_left(lock_file: Path):
+    with keep(lock_file) as port:
+        child = child_of(lock_file)
+        assert not is_free(int(port))
+    assert is_free(int(port)) and gone(child)
+
+
+def test_it_stays_while_one_user_is_left(lock_file: Path):
+    with keep(lock_file) as port:
+        with keep(lock_file):
+            pass
+        assert not is_free(int(port))
+
+
+def test_it_stays_for_others_when_the_one_who_started_it_leaves(lock_file: Path):
+    first = keep(lock_file)
+    port = first.__enter__()
+    with keep(lock_file) as joined:
+        first.__exit__(None, None, None)
+        time.sleep(1)
+        assert joined == port and not is_free(int(port))
+    assert is_free(int(port))
+
+
+def test_it_stops_when_its_user_fails(lock_file: Path):
+    with pytest.raises(ZeroDivisionError), keep(lock_file) as port:
+        1 / 0  # noqa: B018
+    assert is_free(int(port))
+
+
+def test_it_stops_when_its_user_is_killed(lock_file: Path):
+    command = [sys.executable, "-c", USER, str(lock_file)]
+    user = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+    with user:
+        port = int(user.stdout.readline())
+        child = child_of(lock_file)
+        user.send_signal(signal.SIGKILL)
+    assert gone(child)
+    assert is_free(port)
+
+
+def test_a_program_that_died_is_started_anew(lock_file: Path):
+    with keep(lock_file) as port:
+        psutil.Process(child_of(lock_file)).parent().kill()
+        while not is_free(int(port)):
+            time.sleep(0.1)
+        with keep(lock_file) as again:
+            assert not is_free(int(again))
+
+
+def test_a_program_that_cannot_start_is_reported_with_its_last_words(lock_file: Path):
+    def broken(_: str | None) -> tuple[list[str], str]:
+        return [sys.executable, "-c", "raise SystemExit('no disk left')"], str(free_port())
+
+    with pytest.raises(TaxiError, match=r"did not start \(no disk left\): see"):
+        keep(lock_file, broken).__enter__()

@@ -1,0 +1,182 @@
+import json
+import os
+import smtplib
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.request import urlopen
+
+import boto3
+import pytest
+import requests
+from prefect import get_client
+from prefect.blocks.system import Secret
+
+from taxi_lib import services
+from taxi_lib.commands import shell
+from taxi_lib.errors import TaxiError
+from taxi_lib.keeper import is_free
+from taxi_lib.names import own_names
+
+
+def port_of(address: str) -> int:
+    return int(address.rsplit(":", 1)[1])
+
+
+def statuses(calls: int = 20, **how: object) -> list[int]:
+    with services.facts_api(**how) as address:
+        return [requests.get(f"{address}/fact", timeout=30).status_code for _ in range(calls)]
+
+
+def test_the_same_calls_fail_for_the_same_seed():
+    first = statuses(failure_share=0.5, seed=3)
+    assert first == statuses(failure_share=0.5, seed=3) != statuses(failure_share=0.5, seed=4)
+    assert set(first) == {200, 503}
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {200}), (1.0, {503})])
+def test_the_share_of_failures_is_as_asked(share: float, expected: set[int]):
+    assert set(statuses(failure_share=share)) == expected
+
+
+def test_a_slow_answer_comes_too_late_for_who_does_not_wait(capfd: pytest.CaptureFixture[str]):
+    with services.facts_api(1.0, "slow", slow_seconds=0.6) as address:
+        with pytest.raises(requests.Timeout):
+            requests.get(address, timeout=0.2)
+        assert requests.get(address, timeout=30).ok
+    assert capfd.readouterr().err == ""
+
+
+def test_facts_come_in_the_shape_of_the_public_ones():
+    with services.facts_api(0.0) as address:
+        cat = requests.get(f"{address}/fact", params={"max_length": 40}, timeout=30).json()
+        dog = requests.get(f"{address}/api/v2/facts", timeout=30).json()
+    assert len(cat["fact"]) == cat["length"] <= 40
+    assert dog["data"][0]["attributes"]["body"]
+
+
+def test_s3_keeps_an_object_and_is_empty_the_next_time():
+    def client(endpoint: str):
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+
+    with services.s3_server() as endpoint:
+        client(endpoint).create_bucket(Bucket="months")
+        client(endpoint).put_object(Bucket="months", Key="a", Body=b"trips")
+        assert client(endpoint).get_object(Bucket="months", Key="a")["Body"].read() == b"trips"
+    assert is_free(port_of(endpoint))
+    with services.s3_server() as endpoint:
+        assert client(endpoint).list_buckets()["Buckets"] == []
+
+
+def test_a_message_sent_is_in_the_inbox():
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "flow@here", "you@here", "Trained: 6.46"
+    message.set_content("Ünïcode")
+    with services.mail_server() as inbox:
+        with smtplib.SMTP(inbox.host, inbox.port) as connection:
+            connection.send_message(message)
+        (received,) = inbox.wait(1)
+        with pytest.raises(TaxiError, match="1 of 2 messages came within 0 seconds"):
+            inbox.wait(2, seconds=0)
+    assert received["Subject"] == "Trained: 6.46" and "Ünïcode" in received.get_content()
+    assert is_free(inbox.port)
+
+
+def test_what_is_posted_is_kept():
+    with services.webhook_sink() as (address, received):
+        assert requests.post(address, json={"state": "Failed"}, timeout=30).ok
+        assert requests.post(address, data="no json", timeout=30).status_code == 422
+    assert received == [{"state": "Failed"}]
+    assert is_free(port_of(address))
+
+
+def test_a_server_that_does_not_answer_is_not_joined(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(TaxiError, match="No Prefect server answers at PREFECT_API_URL="):
+        services.prefect_server().__enter__()
+
+
+def test_a_taken_port_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with services.webhook_sink() as (address, _):
+        port = port_of(address)
+        with pytest.raises(TaxiError, match=f"Port {port} is taken"):
+            services.prefect_server(port).__enter__()
+
+
+def test_a_worker_without_a_server_is_refused():
+    with pytest.raises(TaxiError, match="A worker needs a server"):
+        services.process_worker("taxi").__enter__()
+
+
+@pytest.mark.slow
+def test_a_server_started_alone_is_joined_by_who_comes_second(tmp_path: Path):
+    # A process of its own: in this one Prefect is bound to the tests' server already.
+    code = (
+        "import os; from taxi_lib.services import prefect_server, process_worker\n"
+        "with prefect_server() as first:\n"
+        "    del os.environ['PREFECT_API_URL']\n"
+        "    with prefect_server() as second, process_worker('alone') as worker:\n"
+        "        print(first, second, worker)\n"
+    )
+    env = f"env PREFECT_HOME={tmp_path / 'home'} python -c"
+    first, second, worker = shell(f'{env} "{code}"', show=False).split()
+    assert first == second and worker.startswith("worker-")
+    assert is_free(port_of(first.removesuffix("/api")))
+    record = json.loads((tmp_path / "home" / "server.lock").read_text())
+    assert record["address"] == first
+
+
+@pytest.mark.slow
+def test_own_names_are_removed_and_others_are_not(prefect_api: str):
+    def variables() -> set[str]:
+        with get_client(sync_client=True) as client:
+            return {variable.name for variable in client.read_variables()}
+
+    with own_names() as theirs, get_client(sync_client=True) as client:
+        shell(f"prefect variable set {theirs('rmse')} 1", show=False)
+        with own_names() as named:
+            shell(f"prefect variable set {named('rmse')} 2", show=False)
+            shell(f"prefect work-pool create {named('pool')} --type process", show=False)
+            shell(f"prefect gcl create {named('limit')} --limit 1", show=False)
+            Secret(value="x").save(named("secret"))
+            assert {theirs("rmse"), named("rmse")} <= variables()
+        assert theirs("rmse") in variables() and named("rmse") not in variables()
+        assert named("pool") not in {pool.name for pool in client.read_work_pools()}
+        assert named("secret") not in {block.name for block in client.read_block_documents()}
+        limits = client.read_global_concurrency_limits(limit=200)
+        assert named("limit") not in {limit.name for limit in limits}
+
+
+def test_a_command_shows_what_it_prints(capsys: pytest.CaptureFixture[str]):
+    assert shell("python -c 'print(1 + 1)'") == "2"
+    assert capsys.readouterr().out == "$ python -c 'print(1 + 1)'\n2\n\n"
+
+
+def test_a_command_that_ends_otherwise_than_expected_is_an_error():
+    with pytest.raises(TaxiError, match="ended with status 3, expected 0: oh"):
+        shell("python -c 'import sys; print(\"oh\"); sys.exit(3)'", show=False)
+    assert shell("python -c 'import sys; sys.exit(3)'", expect=3, show=False) == ""
+
+
+def test_a_command_that_takes_too_long_is_stopped():
+    with pytest.raises(TaxiError, match=r"took longer than 0.5 seconds: stopped"):
+        shell("python -c 'import time; time.sleep(60)'", seconds=0.5, show=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the printed commands are for a POSIX shell")
+def test_the_pages_are_shown_by_one_command(tmp_path: Path):
+    from taxi_lib.keeper import free_port, kept, program
+
+    prefect_port, mlflow_port = free_port(), free_port()
+    ports = ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
+    env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "TAXI_RUNS_DIR": str(tmp_path)}
+    command = [program("python"), "-m", "taxi_lib", "ui", *ports]
+    page = f"http://127.0.0.1:{mlflow_port}"
+    with kept(tmp_path / "ui.lock", lambda _: (command, page), services.is_healthy, env):
+        told = (tmp_path / "ui.log").read_text()
+        assert urlopen(page, timeout=30).status == 200
+        assert services.is_healthy(f"http://127.0.0.1:{prefect_port}/api")
+    assert page in told
+    assert is_free(mlflow_port) and is_free(prefect_port)

@@ -1,0 +1,69 @@
+"""What a reader sees in the browser, and on which server a lesson's own runs are found."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas import filters, sorting
+from prefect.client.schemas.objects import FlowRun
+
+from taxi_lib.commands import shell
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def walkthrough_run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> FlowRun:
+    """Run lesson 5 by the walkthrough, against the tests' server; its record."""
+    folder = tmp_path_factory.mktemp("walkthrough")
+    env = f"env PREFECT_API_URL={prefect_server}"
+    shell(f"{env} python -m taxi_lib run 05 --run-dir {folder}", show=False)
+    (run,) = (r for r in flow_runs("walkthrough") if r.parameters["run_dir"] == str(folder))
+    return run
+
+
+def flow_runs(flow_name: str) -> list[FlowRun]:
+    named = filters.FlowFilter(name=filters.FlowFilterName(any_=[flow_name]))
+    newest = sorting.FlowRunSort.START_TIME_DESC
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_filter=named, sort=newest)
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_flows_of_a_lesson_are_recorded_where_its_walkthrough_is(walkthrough_run: FlowRun):
+    inner = [r for r in flow_runs("animal-facts") if r.start_time > walkthrough_run.start_time]
+    assert inner and inner[-1].state.is_completed()
+
+
+def page_of(address: str, profile: Path) -> str:
+    """Return what a browser shows at an address, once the page has been built."""
+    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    how = ["--headless=new", "--no-sandbox", f"--user-data-dir={profile}", *quiet]
+    show = ["--virtual-time-budget=30000", "--dump-dom", address]
+    done = subprocess.run(
+        [CHROMIUM, *how, *show], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+@pytest.mark.usefixtures("prefect_api")
+def test_the_browser_shows_a_walkthrough_with_its_tasks_and_artifacts(
+    walkthrough_run: FlowRun, prefect_server: str, tmp_path: Path
+):
+    address = f"{prefect_server.removesuffix('/api')}/runs/flow-run/{walkthrough_run.id}"
+    wanted = {walkthrough_run.name, "Completed", "05_first_flows", "walkthrough-summary"}
+    missing = wanted
+    for attempt in range(3):  # a busy machine may not have drawn all of it in time
+        shown = page_of(f"{address}?tab=Artifacts", tmp_path / str(attempt))
+        shown += page_of(f"{address}?tab=TaskRuns", tmp_path / str(attempt))
+        missing = {text for text in wanted if text not in shown}
+        if not missing:
+            break
+        time.sleep(5)
+    assert not missing
