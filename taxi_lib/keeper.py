@@ -17,21 +17,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import requests
 
 from taxi_lib.errors import TaxiError
 
-PATIENCE = 120  # seconds for a program to answer: a busy laptop needs 30
+PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
+
+
+class Command(NamedTuple):
+    """What to start, with which environment, and where it will answer."""
+
+    arguments: list[str]
+    env: dict[str, str]
+    address: str
 
 
 @contextmanager
 def kept(
     lock_file: Path,
-    command: Callable[[str | None], tuple[list[str], str]],
+    command: Callable[[str | None], Command],
     answers: Callable[[str], bool],
-    env: dict[str, str],
 ) -> Iterator[str]:
     """Join the program that others keep under this lock file, or start it; yield its address.
 
@@ -40,17 +48,14 @@ def kept(
     lock_file : pathlib.Path
         Held by every user; its text is the address and the keeper's process id.
     command : callable
-        Given the address of the last start, if any; returns the program with its arguments,
-        and its address now.
+        Given the address of the last start, if any; returns what to start.
     answers : callable
         Tells whether the program is up at an address.
-    env : dict of str to str
-        The program's environment.
 
     Raises
     ------
     TaxiError
-        When the program ended, or did not answer within two minutes; with its last words.
+        When the program ended, or did not answer within three minutes; with its last words.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("a+", encoding="utf-8") as file:
@@ -60,7 +65,7 @@ def kept(
             fcntl.flock(file, fcntl.LOCK_SH)  # waits while a keeper is stopping its program
             address, keeper = _record(file)
             if not (keeper and _alive(keeper) and address and answers(address)):
-                address, keeper = _start(lock_file, command, address, answers, env)
+                address, keeper = _start(lock_file, command(address), answers)
                 file.truncate(0)
                 file.write(json.dumps({"address": address, "keeper": keeper}))
                 file.flush()
@@ -86,14 +91,8 @@ def _alive(pid: int) -> bool:
     return False
 
 
-def _start(
-    lock_file: Path,
-    command: Callable[[str | None], tuple[list[str], str]],
-    before: str | None,
-    answers: Callable[[str], bool],
-    env: dict[str, str],
-) -> tuple[str, int]:
-    arguments, address = command(before)
+def _start(lock_file: Path, command: Command, answers: Callable[[str], bool]) -> tuple[str, int]:
+    arguments, env, address = command
     log = lock_file.with_suffix(".log")
     with log.open("wb") as output:
         keeper = subprocess.Popen(

@@ -1,8 +1,7 @@
 """Real services on this machine, for as long as a ``with`` block or a lesson lasts.
 
-Small ones are threads of this process, so they end with it. Prefect's server and worker are
-processes of their own: they are shared by whoever asks, and stop with their last user.
-Everything listens on loopback only.
+Small ones are threads of this process and end with it. Prefect's server and worker are processes,
+shared by whoever asks, that stop with their last user. Everything listens on loopback only.
 """
 
 import logging
@@ -20,7 +19,7 @@ import requests
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
-from taxi_lib.keeper import free_port, is_free, is_healthy, kept, program
+from taxi_lib.keeper import Command, free_port, is_free, is_healthy, kept, program
 
 LOOPBACK = "127.0.0.1"
 
@@ -107,24 +106,26 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
     given = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if given:
         if not is_healthy(given):
-            raise TaxiError(
-                f"No Prefect server answers at PREFECT_API_URL={given}: start it, or unset it."
-            )
+            raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
         yield given
         return
 
-    def command(before: str | None) -> tuple[list[str], str]:
+    env = os.environ | settings.environment()
+
+    def command(before: str | None) -> Command:
         last = int(before.rsplit(":", 1)[1].removesuffix("/api")) if before else None
         # The same port again: a kernel that is still open goes on recording there.
         chosen = port or (last if last and is_free(last) else free_port())
         if not is_free(chosen):
             raise TaxiError(f"Port {chosen} is taken: choose another, or stop what listens there.")
         start = [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(chosen)]
-        return start, f"http://{LOOPBACK}:{chosen}/api"
+        page = f"http://{LOOPBACK}:{chosen}"
+        # The page has to be told where its API is, and no other page may ask it.
+        own = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": page}
+        return Command(start, env | own, f"{page}/api")
 
-    env = os.environ | settings.environment()
     lock_file = Path(env["PREFECT_HOME"]) / "server.lock"
-    with kept(lock_file, command, is_healthy, env) as address:
+    with kept(lock_file, command, is_healthy) as address:
         _check_not_bound_elsewhere(address)
         os.environ["PREFECT_API_URL"] = address
         try:
@@ -154,20 +155,20 @@ def process_worker(pool: str) -> Iterator[str]:
     if not address:
         raise TaxiError("A worker needs a server: use it inside prefect_server().")
 
-    def command(_: str | None) -> tuple[list[str], str]:
+    env = os.environ | settings.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+
+    def command(_: str | None) -> Command:
         name = f"worker-{secrets.token_hex(4)}"  # one that was killed stays online for a while
         start = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
-        return [program("prefect"), *start], name
+        return Command([program("prefect"), *start], env, name)
 
     def online(name: str) -> bool:
         answer = requests.post(f"{address}/work_pools/{pool}/workers/filter", json={}, timeout=30)
         workers = answer.json() if answer.ok else []
         return any(w["name"] == name and w["status"] == "ONLINE" for w in workers)
 
-    quick = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
-    env = os.environ | settings.environment() | quick
     lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}.lock"
-    with kept(lock_file, command, online, env) as name:
+    with kept(lock_file, command, online) as name:
         yield name
 
 
@@ -180,9 +181,9 @@ def _hand_over() -> None:
 
     for worker in (APILogWorker, EventsWorker):
         # In a thread, because in a notebook's own thread Prefect would hand back an awaitable.
-        thread = threading.Thread(target=worker.drain_all, kwargs={"timeout": 10, "at_exit": False})
-        thread.start()
-        thread.join()
+        drain = threading.Thread(target=worker.drain_all, kwargs={"timeout": 10, "at_exit": False})
+        drain.start()
+        drain.join()
 
 
 def _check_not_bound_elsewhere(address: str) -> None:

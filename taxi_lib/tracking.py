@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import is_free, is_healthy, kept, program
+from taxi_lib.keeper import Command, is_free, is_healthy, kept, program
 
 EXPERIMENT = "nyc-green-taxi"
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
@@ -90,8 +90,8 @@ def page(port: int = 5000) -> Iterator[str]:
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
     lock_file = settings.lock_file("mlflow-page.lock")
-    address = f"http://127.0.0.1:{port}"
-    with kept(lock_file, lambda _: (start, address), is_healthy, dict(os.environ)) as joined:
+    command = Command(start, dict(os.environ), f"http://127.0.0.1:{port}")
+    with kept(lock_file, lambda _: command, is_healthy) as joined:
         yield joined
 
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import free_port, is_free, kept
+from taxi_lib.keeper import Command, free_port, is_free, kept
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """
@@ -32,13 +32,13 @@ with keep(Path(sys.argv[1])) as address:
 """
 
 
-def start(_: str | None) -> tuple[list[str], str]:
+def start(_: str | None) -> Command:
     port = free_port()
-    return [sys.executable, "-c", SERVICE, str(port)], str(port)
+    return Command([sys.executable, "-c", SERVICE, str(port)], dict(os.environ), str(port))
 
 
 def keep(lock_file: Path, command: Callable = start):
-    return kept(lock_file, command, lambda port: not is_free(int(port)), dict(os.environ))
+    return kept(lock_file, command, lambda port: not is_free(int(port)))
 
 
 @pytest.fixture
@@ -115,8 +115,9 @@ def test_a_program_that_died_is_started_anew(lock_file: Path):
 
 
 def test_a_program_that_cannot_start_is_reported_with_its_last_words(lock_file: Path):
-    def broken(_: str | None) -> tuple[list[str], str]:
-        return [sys.executable, "-c", "raise SystemExit('no disk left')"], str(free_port())
+    def broken(_: str | None) -> Command:
+        arguments = [sys.executable, "-c", "raise SystemExit('no disk left')"]
+        return Command(arguments, dict(os.environ), str(free_port()))
 
     with pytest.raises(TaxiError, match=r"did not start \(no disk left\): see"):
         keep(lock_file, broken).__enter__()

@@ -92,7 +92,7 @@ def test_what_is_posted_is_kept():
 
 def test_a_server_that_does_not_answer_is_not_joined(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    with pytest.raises(TaxiError, match="No Prefect server answers at PREFECT_API_URL="):
+    with pytest.raises(TaxiError, match="No server answers at PREFECT_API_URL="):
         services.prefect_server().__enter__()
 
 
@@ -167,14 +167,15 @@ def test_a_command_that_takes_too_long_is_stopped():
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the printed commands are for a POSIX shell")
 def test_the_pages_are_shown_by_one_command(tmp_path: Path):
-    from taxi_lib.keeper import free_port, kept, program
+    from taxi_lib.keeper import Command, free_port, kept, program
 
     prefect_port, mlflow_port = free_port(), free_port()
     ports = ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
     env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "TAXI_RUNS_DIR": str(tmp_path)}
     command = [program("python"), "-m", "taxi_lib", "ui", *ports]
     page = f"http://127.0.0.1:{mlflow_port}"
-    with kept(tmp_path / "ui.lock", lambda _: (command, page), services.is_healthy, env):
+    start = Command(command, env, page)
+    with kept(tmp_path / "ui.lock", lambda _: start, services.is_healthy):
         told = (tmp_path / "ui.log").read_text()
         assert urlopen(page, timeout=30).status == 200
         assert services.is_healthy(f"http://127.0.0.1:{prefect_port}/api")

@@ -56,7 +56,7 @@ def page_of(address: str, profile: Path) -> str:
 def test_the_browser_shows_a_walkthrough_with_its_tasks_and_artifacts(
     walkthrough_run: FlowRun, prefect_server: str, tmp_path: Path
 ):
-    address = f"{prefect_server.removesuffix('/api')}/runs/flow-run/{walkthrough_run.id}"
+    address = f"{prefect_server.removesuffix('/api')}/v2/runs/flow-run/{walkthrough_run.id}"
     wanted = {walkthrough_run.name, "Completed", "05_first_flows", "walkthrough-summary"}
     missing = wanted
     for attempt in range(3):  # a busy machine may not have drawn all of it in time
