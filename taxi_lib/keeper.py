@@ -93,8 +93,7 @@ def _alive(pid: int) -> bool:
 
 def _start(lock_file: Path, command: Command, answers: Callable[[str], bool]) -> tuple[str, int]:
     arguments, env, address = command
-    log = lock_file.with_suffix(".log")
-    with log.open("wb") as output:
+    with (log := lock_file.with_suffix(".log")).open("wb") as output:
         keeper = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, str(lock_file), *arguments],
             env=env,
