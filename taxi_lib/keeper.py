@@ -10,7 +10,6 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 import fcntl
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-import requests
 
 from taxi_lib.errors import TaxiError
 
@@ -64,7 +62,7 @@ def kept(
             fcntl.flock(start, fcntl.LOCK_EX)
             fcntl.flock(file, fcntl.LOCK_SH)  # waits while a keeper is stopping its program
             address, keeper = _record(file)
-            if not (keeper and _alive(keeper) and address and answers(address)):
+            if not (keeper and address and _answers_yet(keeper, address, answers)):
                 address, keeper = _start(lock_file, command(address), answers)
                 file.truncate(0)
                 file.write(json.dumps({"address": address, "keeper": keeper}))
@@ -81,6 +79,16 @@ def _record(file) -> tuple[str | None, int | None]:  # noqa: ANN001 (an open tex
         record = json.loads(file.read())
         return record["address"], record["keeper"]
     return None, None
+
+
+def _answers_yet(keeper: int, address: str, answers: Callable[[str], bool]) -> bool:
+    """Tell whether a program answers; a busy one is given time, for there must not be two."""
+    deadline = time.monotonic() + PATIENCE
+    while _alive(keeper) and time.monotonic() < deadline:
+        if answers(address):
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _alive(pid: int) -> bool:
@@ -173,27 +181,6 @@ def stop(process: psutil.Process, patience: float = 10) -> None:
 def program(name: str) -> str:
     """Return a program of this very environment, activated or not."""
     return str(Path(sys.executable).with_name(name))
-
-
-def is_healthy(address: str) -> bool:
-    """Tell whether a web service says that it is well, at its ``/health``."""
-    try:
-        return requests.get(f"{address}/health", timeout=10).ok
-    except requests.RequestException:
-        return False
-
-
-def free_port() -> int:
-    """Return a port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import requests
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
-from taxi_lib.keeper import Command, free_port, is_free, is_healthy, kept, program
+from taxi_lib.keeper import Command, kept, program
+from taxi_lib.ports import free_port, is_free, is_healthy
 
 LOOPBACK = "127.0.0.1"
 

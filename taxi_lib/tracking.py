@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import Command, is_free, is_healthy, kept, program
+from taxi_lib.keeper import Command, kept, program
+from taxi_lib.ports import is_free, is_healthy
 
 EXPERIMENT = "nyc-green-taxi"
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be

@@ -25,6 +25,10 @@ def real_month_path(month: str) -> Path | None:
     return next((path.resolve() for path in paths if path.exists()), None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--twice", action="store_true", help="run two copies of each lesson at once")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keep every test away from your data, your runs, your Prefect, and the network.
 
@@ -68,11 +72,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """Join or start the one real Prefect server of this test run; the address of its API."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from quarters import lessons_left
+
     from taxi_lib.services import prefect_server
 
     with prefect_server() as address:
         del os.environ["PREFECT_API_URL"]  # only for the tests that ask for it, by prefect_api
         yield address
+        with temporary_settings({PREFECT_API_URL: address}):
+            assert lessons_left() == set()
 
 
 @pytest.fixture

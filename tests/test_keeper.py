@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import Command, free_port, is_free, kept
+from taxi_lib.keeper import Command, kept
+from taxi_lib.ports import free_port, is_free
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """

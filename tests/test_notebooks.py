@@ -1,19 +1,23 @@
 import ast
 import re
+import runpy
 import statistics
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT, real_month_path
-from nbclient import NotebookClient
 from nbformat import NotebookNode
+from quarters import Quarters, on_the_server, own
 
 from taxi_lib.contracts import read_contract
-from taxi_lib.results import read_results
 
 LESSONS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+# What another test may be deploying at the same time.
+DEPLOYED = {"pool taxi"} | {
+    f"deployment {name}" for name in ("walkthrough", "train_duration_model", "backfill")
+}
 COURSE_MODEL = {"train_rows": 73_908, "val_rows": 61_921, "xgboost_rmse": (6.4587, 0.01)}
 # What the course's months give: a number is exact, a pair is a number and how near it must be.
 RESULTS_2021 = {
@@ -40,31 +44,45 @@ def cells_of(path: Path, kind: str | None = None) -> list[NotebookNode]:
     return [cell for cell in cells if kind in (None, cell.cell_type)]
 
 
-def test_there_are_lessons():
-    assert len(LESSONS) >= 4
+@pytest.fixture
+def quarters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quarters:
+    """Return where a lesson is run: a folder, a home and a mark of its own."""
+    real = real_month_path("2021-01") and real_month_path("2021-02")
+    if real:
+        monkeypatch.setenv("TAXI_DATA_DIR", str(real.parent))
+    return Quarters(tmp_path)
+
+
+def test_every_lesson_has_its_number():
+    assert [path.stem[:2] for path in LESSONS] == [f"{n:02d}" for n in range(1, len(LESSONS) + 1)]
 
 
 @pytest.mark.slow
 @EVERY_LESSON
-def test_every_lesson_runs_alone(
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+def test_every_lesson_runs_and_leaves_nothing_behind(
+    path: Path, quarters: Quarters, request: pytest.FixtureRequest
 ):
-    if "import prefect" in path.read_text() or "from prefect" in path.read_text():
+    with_prefect = "prefect_server" in path.read_text()
+    if with_prefect:
         request.getfixturevalue("prefect_api")  # else it would start a server of its own
-    real = real_month_path("2021-01") and real_month_path("2021-02")
-    if real:
-        monkeypatch.setenv("TAXI_DATA_DIR", str(real.parent))
-    monkeypatch.chdir(tmp_path)
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-    nbformat.write(notebook, tmp_path / path.name)
-    results = read_results(tmp_path / path.name)
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name], "left files behind"
-    assert complaints(notebook) == []
-    assert results["data_source"] == ("local" if real else "synthetic")
+    before = on_the_server() if with_prefect else set()
+    copies = 2 if request.config.getoption("--twice") else 1
+    for notebook in quarters.execute(path, copies):
+        assert complaints(notebook) == []
+        check_results(path, quarters.results_of(notebook))
+    assert quarters.processes() == []
+    assert quarters.files() == []
+    if with_prefect:  # what bears a lesson's own ending is looked for when all have ended
+        new = on_the_server() - before
+        assert new - own(new) - DEPLOYED == set()
+
+
+def check_results(path: Path, results: dict) -> None:
+    """Compare a lesson's results with what the course's months give, where they are here."""
+    real = bool(real_month_path("2021-01") and real_month_path("2021-02"))
+    assert results
+    if "source" in {p.name for p in read_contract(path).parameters}:
+        assert results["data_source"] == ("local" if real else "synthetic")
     for name, expected in RESULTS_2021.get(path.stem[:2], {}).items() if real else ():
         value, tolerance = expected if isinstance(expected, tuple) else (expected, 0)
         assert results[name] == pytest.approx(value, abs=tolerance), name
@@ -116,9 +134,31 @@ def test_a_lesson_opens_with_its_goals_and_closes_with_what_was_seen(path: Path)
 
 
 @EVERY_LESSON
+def test_what_a_lesson_starts_it_stops_in_its_last_code_cell(path: Path):
+    code = cells_of(path, "code")
+    starts = any("ExitStack()" in cell.source for cell in code)
+    assert starts == code[-1].source.startswith("services.close()")
+
+
+@pytest.mark.parametrize("path", LESSONS[3:], ids=lambda path: path.stem)
+def test_a_lesson_ends_with_then_and_now(path: Path):
+    then_and_now = cells_of(path)[-2]
+    assert then_and_now.source.startswith("## Then and now")
+    rows = [line for line in then_and_now.source.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 4 and all(row.count(" | ") == 2 for row in rows)
+
+
+def test_the_page_of_then_and_now_holds_what_the_lessons_say():
+    tool = runpy.run_path(str(ROOT / "tools" / "then_and_now.py"))
+    assert tool["PAGE"].read_text() == tool["collect"](ROOT / "notebooks"), (
+        "run python tools/then_and_now.py"
+    )
+
+
+@EVERY_LESSON
 def test_links_lead_to_lessons_that_are_there(path: Path):
     text = "".join(cell.source for cell in cells_of(path, "markdown"))
-    for target in re.findall(r"\]\(([^)]+\.ipynb)\)", text):
+    for target in re.findall(r"\]\(([^)]+\.(?:ipynb|md))\)", text):
         assert (path.parent / target).is_file(), target
 
 

@@ -14,8 +14,9 @@ from prefect.blocks.system import Secret
 from taxi_lib import services
 from taxi_lib.commands import shell
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import is_free
+from taxi_lib.keeper import Command, kept, program
 from taxi_lib.names import own_names
+from taxi_lib.ports import free_port, is_free, is_healthy
 
 
 def port_of(address: str) -> int:
@@ -167,17 +168,15 @@ def test_a_command_that_takes_too_long_is_stopped():
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the printed commands are for a POSIX shell")
 def test_the_pages_are_shown_by_one_command(tmp_path: Path):
-    from taxi_lib.keeper import Command, free_port, kept, program
-
     prefect_port, mlflow_port = free_port(), free_port()
     ports = ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
     env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "TAXI_RUNS_DIR": str(tmp_path)}
     command = [program("python"), "-m", "taxi_lib", "ui", *ports]
     page = f"http://127.0.0.1:{mlflow_port}"
     start = Command(command, env, page)
-    with kept(tmp_path / "ui.lock", lambda _: start, services.is_healthy):
+    with kept(tmp_path / "ui.lock", lambda _: start, is_healthy):
         told = (tmp_path / "ui.log").read_text()
         assert urlopen(page, timeout=30).status == 200
-        assert services.is_healthy(f"http://127.0.0.1:{prefect_port}/api")
+        assert is_healthy(f"http://127.0.0.1:{prefect_port}/api")
     assert page in told
     assert is_free(mlflow_port) and is_free(prefect_port)
