@@ -54,7 +54,7 @@ def shell(
         say((late.stdout or b"").decode(errors="replace"))
         raise TaxiError(f"{command!r} took longer than {seconds:g} seconds: stopped.") from late
     output = done.stdout.strip()
-    say(f"{output}\n")
+    say(f"{output}\n" if output else "")
     if done.returncode != expect:
         raise TaxiError(
             f"{command!r} ended with status {done.returncode}, expected {expect}: {output[-500:]}"

@@ -22,6 +22,10 @@ _HARMLESS_ATTRIBUTES = {
 }
 
 
+# nbconvert's style breaks long lines of output in the middle of a word.
+_WHOLE_WORDS = "<style>div pre {word-break: normal !important; overflow-wrap: anywhere}</style>"
+
+
 def write_page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as a page that any browser shows, with nothing that can act.
 
@@ -36,7 +40,7 @@ def write_page(notebook: Path, page: Path) -> None:
     exporter = HTMLExporter(sanitize_html=True, filters={"clean_html": _harmless})
     body, _ = exporter.from_filename(str(notebook))
     partial = page.with_suffix(".part.html")
-    partial.write_text(_describe_figures(body, notebook), encoding="utf-8")
+    partial.write_text(_finish(body, notebook), encoding="utf-8")
     partial.replace(page)
 
 
@@ -46,8 +50,8 @@ def _harmless(element: str) -> str:
     return bleach.clean(unstyled, tags=_HARMLESS_TAGS, attributes=_HARMLESS_ATTRIBUTES)
 
 
-def _describe_figures(body: str, notebook: Path) -> str:
-    """Give each figure its alternative text, which nbconvert's template leaves out."""
+def _finish(body: str, notebook: Path) -> str:
+    """Give each figure its alternative text, which nbconvert's template leaves out; and style."""
     cells = nbformat.read(notebook, as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     texts = {
@@ -56,6 +60,7 @@ def _describe_figures(body: str, notebook: Path) -> str:
         if "image/png" in output.get("data", {})
     }
     soup = BeautifulSoup(body, "html.parser")
+    soup.head.append(BeautifulSoup(_WHOLE_WORDS, "html.parser"))
     for image in soup.find_all("img", src=True):
         if text := texts.get(_squeezed(image["src"].rpartition("base64,")[2])):
             image["alt"] = text

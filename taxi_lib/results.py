@@ -64,7 +64,8 @@ def report_results(**results: Value) -> None:
     for name, value in plain.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ContractError(f"Result {name} is {value}, expected a finite number.")
-    text = "\n".join(f"{name:>14} : {value}" for name, value in plain.items())
+    width = max(map(len, plain), default=0)
+    text = "\n".join(f"{name:>{width}} : {value}" for name, value in plain.items())
     display({"text/plain": text, RESULTS_TYPE: plain}, raw=True)
 
 

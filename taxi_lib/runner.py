@@ -18,6 +18,7 @@ from taxi_lib.pages import write_page
 from taxi_lib.results import NotebookRun, Value, read_results
 
 Progress = Callable[[str], None]
+_ENDED_EARLY = "it ended the kernel, and the cells after it were never run"
 
 
 class _LessonEngine(Engine):
@@ -44,6 +45,8 @@ class _LessonEngine(Engine):
                 on_cell_start=on_cell,
                 resources={"metadata": {"path": str(folder)}},
                 config=Config({"KernelManager": manager}),
+                # A kernel that is told to stop complains, into the page of a lesson that ran it.
+                extra_arguments=["--log-level=CRITICAL"],
             )
             client.execute(env=env)
 
@@ -119,7 +122,7 @@ def _execute(
             env=env,
             on_cell=narrator,
         )
-        return _unfinished(partial)
+        return f"{narrator.place}: {_ENDED_EARLY}" if _unfinished(partial) else None
     except Exception as exception:
         return f"{narrator.place}: {_explain(exception)}"
     finally:
@@ -165,9 +168,7 @@ def _failing_line(traceback: list[str]) -> str:
     return arrow[1].strip() if arrow else ""
 
 
-def _unfinished(path: Path) -> str | None:
-    """Return what tells that a run stopped early without an error, as ``sys.exit(0)`` does."""
+def _unfinished(path: Path) -> bool:
+    """Tell whether a run stopped early without an error, as ``sys.exit(0)`` does."""
     code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    if all(cell.execution_count for cell in code if cell.source.strip()):
-        return None
-    return "some cells were never run: an earlier one ended the kernel"
+    return not all(cell.execution_count for cell in code if cell.source.strip())

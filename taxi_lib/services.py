@@ -152,7 +152,7 @@ def process_worker(pool: str) -> Iterator[str]:
     TaxiError
         When there is no server to work for, or the worker does not come up.
     """
-    address = os.environ.get("PREFECT_API_URL")
+    address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not address:
         raise TaxiError("A worker needs a server: use it inside prefect_server().")
 

@@ -66,7 +66,10 @@ def write(
     partial = folder / "summary.part.json"
     partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / "summary.json")
-    _point(settings.runs_dir() / "latest", folder)
+    runs_dir = settings.runs_dir()
+    above = folder.resolve().parents
+    if runs_dir.resolve() not in above[1:]:
+        _point(runs_dir / "latest", folder)  # not to what a lesson ran in a folder of its own
     return report
 
 

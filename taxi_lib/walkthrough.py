@@ -80,7 +80,8 @@ def walkthrough(
     target = summary.run_folder(run_dir)
     # The lessons' own flows appear on the server that this very run is recorded on.
     with get_client(sync_client=True) as client:
-        env = os.environ | settings.environment() | {"PREFECT_API_URL": str(client.api_url)}
+        server = {"PREFECT_API_URL": str(client.api_url).rstrip("/")}
+    env = os.environ | settings.environment() | server
     runs = []
     for lesson in lessons:
         values = lesson.check(given | {"source": source})
