@@ -91,7 +91,9 @@ def page(port: int = 5000) -> Iterator[str]:
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
     lock_file = settings.lock_file("mlflow-page.lock")
-    command = Command(start, dict(os.environ), f"http://127.0.0.1:{port}")
+    # Its jobs would be a process more, for what the workbook does not use.
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = Command(start, env, f"http://127.0.0.1:{port}")
     with kept(lock_file, lambda _: command, is_healthy) as joined:
         yield joined
 
