@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from shlex import split
 
+import psutil
+
 from taxi_lib.errors import TaxiError
+from taxi_lib.processes import stop
 
 
 def shell(
@@ -36,27 +39,37 @@ def shell(
     bin_folder = str(Path(sys.executable).parent)
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
     env = os.environ | plain | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env |= {"PWD": str(cwd.absolute())} if cwd else {}  # as a shell does after cd
     say = print if show else (lambda *_, **__: None)
     say(f"$ {command}", flush=True)
-    try:
-        done = subprocess.run(
-            split(command),
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        say((late.stdout or b"").decode(errors="replace"))
-        raise TaxiError(f"{command!r} took longer than {seconds:g} seconds: stopped.") from late
-    output = done.stdout.strip()
+    status, output = _run(split(command), env, cwd, seconds)
     say(f"{output}\n" if output else "")
-    if done.returncode != expect:
+    if status != expect:
         raise TaxiError(
-            f"{command!r} ended with status {done.returncode}, expected {expect}: {output[-500:]}"
+            f"{command!r} ended with status {status}, expected {expect}: {output[-500:]}"
         )
     return output
+
+
+def _run(arguments: list[str], env: dict[str, str], cwd: Path | None, seconds: float) -> tuple:
+    """Return the exit status and what was printed; leave no child behind."""
+    process = psutil.Popen(
+        arguments,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as late:
+            stop(process, patience=1)
+            told = " ".join(arguments)
+            raise TaxiError(f"{told!r} took longer than {seconds:g} seconds: stopped.") from late
+        except BaseException:
+            stop(process)
+            raise
+    return process.returncode, output.strip()

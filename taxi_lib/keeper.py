@@ -9,6 +9,7 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,35 +17,37 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from threading import Thread
+from typing import NamedTuple, TextIO
 
 import psutil
 
 from taxi_lib.errors import TaxiError
+from taxi_lib.processes import stop
 
+Answers = Callable[[str], bool]
 PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
 
 
 class Command(NamedTuple):
-    """What to start, with which environment, and where it will answer."""
+    """What to start, with which environment, where it will answer, and in which folder."""
 
     arguments: list[str]
     env: dict[str, str]
     address: str
+    cwd: Path | None = None
 
 
 @contextmanager
 def kept(
-    lock_file: Path,
-    command: Callable[[str | None], Command],
-    answers: Callable[[str], bool],
+    lock_file: Path, command: Callable[[str | None], Command], answers: Answers
 ) -> Iterator[str]:
     """Join the program that others keep under this lock file, or start it; yield its address.
 
     Parameters
     ----------
     lock_file : pathlib.Path
-        Held by every user; its text is the address and the keeper's process id.
+        Held by every user; tells the address and the keeper's process id.
     command : callable
         Given the address of the last start, if any; returns what to start.
     answers : callable
@@ -55,132 +58,143 @@ def kept(
     TaxiError
         When the program ended, or did not answer within three minutes; with its last words.
     """
+    lock_file = lock_file.resolve()
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("a+", encoding="utf-8") as file:
         # Starting is done by one at a time, who holds the first lock and then only the second.
         with lock_file.with_suffix(".start").open("w") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
             fcntl.flock(file, fcntl.LOCK_SH)  # waits while a keeper is stopping its program
-            address, keeper = _record(file)
-            if not (keeper and address and _answers_yet(keeper, address, answers)):
-                address, keeper = _start(lock_file, command(address), answers)
-                file.truncate(0)
-                file.write(json.dumps({"address": address, "keeper": keeper}))
-                file.flush()
+            address, keeper = _read(file)
+            if not (address and _answers_yet(keeper, lock_file, address, answers)):
+                _end(keeper, lock_file)  # two at once would spoil each other's database
+                address = _start(file, lock_file, command(address), answers)
         try:
             yield address
         finally:
-            _leave(file, keeper)
+            _leave(file, lock_file)
+            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may still have the file open
 
 
-def _record(file) -> tuple[str | None, int | None]:  # noqa: ANN001 (an open text file)
+def _read(file: TextIO) -> tuple[str | None, int]:
     file.seek(0)
-    with suppress(ValueError):
+    with suppress(ValueError, KeyError):
         record = json.loads(file.read())
         return record["address"], record["keeper"]
-    return None, None
+    return None, 0
 
 
-def _answers_yet(keeper: int, address: str, answers: Callable[[str], bool]) -> bool:
-    """Tell whether a program answers; a busy one is given time, for there must not be two."""
+def _write(file: TextIO, address: str | None, keeper: int) -> None:
+    file.truncate(0)
+    file.write(json.dumps({"address": address, "keeper": keeper}))
+    file.flush()
+
+
+def _answers_yet(keeper: int, lock_file: Path, address: str, answers: Answers) -> bool:
+    """Tell whether a program answers; one that is starting, or busy, is given time."""
     deadline = time.monotonic() + PATIENCE
-    while _alive(keeper) and time.monotonic() < deadline:
+    while _alive(keeper, lock_file) and time.monotonic() < deadline:
         if answers(address):
             return True
         time.sleep(0.2)
     return False
 
 
-def _alive(pid: int) -> bool:
+def _alive(keeper: int, lock_file: Path) -> bool:
     with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        named = __spec__.name in process.cmdline()  # another program may have got the number
-        return named and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(keeper)
+        # Another program may have got the number.
+        ours = {__spec__.name, str(lock_file)} <= set(process.cmdline())
+        return ours and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def _start(lock_file: Path, command: Command, answers: Callable[[str], bool]) -> tuple[str, int]:
-    arguments, env, address = command
+def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) -> str:
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(lock_file), *arguments],
-            env=env,
+            [sys.executable, "-m", __spec__.name, str(lock_file), *command.arguments],
+            env=command.env,
+            cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in a terminal is for its user, not for the program
         )
+    _write(file, command.address, keeper.pid)  # at once: who waits joins it if we are killed now
+    Thread(target=keeper.wait, daemon=True).start()  # else its last trace stays until we end
     deadline = time.monotonic() + PATIENCE
-    while not answers(address):
-        if keeper.poll() is not None or time.monotonic() > deadline:
-            keeper.terminate()
-            keeper.wait()
-            words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-            raise TaxiError(f"{Path(arguments[0]).name} did not start ({words}): see {log}.")
-        time.sleep(0.2)
-    keeper.returncode = 0  # it may outlive us, for others: Python need not warn of that
-    return address, keeper.pid
+    try:
+        while not answers(command.address) or keeper.poll() is not None:
+            if keeper.poll() is not None or time.monotonic() > deadline:
+                words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+                name = Path(command.arguments[0]).name
+                raise TaxiError(f"{name} did not start ({words}): see {log}.")
+            time.sleep(0.2)
+    except BaseException:
+        _end(keeper.pid, lock_file)
+        raise
+    return command.address
 
 
-def _leave(file, keeper: int) -> None:  # noqa: ANN001 (an open text file)
+def _leave(file: TextIO, lock_file: Path) -> None:
     """Let go; the last one to leave sees to it that the program is gone."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # others use it, or its keeper is stopping it already
+    address, keeper = _read(file)
+    _write(file, address, 0)  # nobody shall join what is about to stop
+    _end(keeper, lock_file)
+
+
+def _end(keeper: int, lock_file: Path) -> None:
+    """Stop a keeper and its program, or a program whose keeper was killed."""
+    deadline = time.monotonic() + 30
     with suppress(psutil.Error):
-        process = psutil.Process(keeper)
-        process.terminate()
-        process.wait(30)
+        if _alive(keeper, lock_file):
+            psutil.Process(keeper).terminate()
+    while _alive(keeper, lock_file) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with suppress(OSError, ValueError, psutil.Error):
+        pid, born = lock_file.with_suffix(".program").read_text().split()
+        orphan = psutil.Process(int(pid))
+        if orphan.create_time() == float(born):
+            stop(orphan)
 
 
 def main(lock_file: str, *arguments: str) -> int:
     """Run a program until nobody holds the lock file, or it ends by itself."""
-    asked: list[int] = []
+    asked = []
     # SIGINT too: what a shell started with & ignores it, and so would the program.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    with Path(lock_file).open() as file:
+    with Path(lock_file).open("r+") as file:
         child = psutil.Popen(arguments)
-        while child.poll() is None and not asked and not _nobody_holds(file):
-            time.sleep(0.25)
-        stop(child)
+        note = Path(lock_file).with_suffix(".program")
+        note.write_text(f"{child.pid} {child.create_time()!r}")
+        try:
+            while child.poll() is None and not asked and not _nobody_holds(file):
+                time.sleep(0.25)
+        finally:
+            stop(child, _session())
+            note.unlink(missing_ok=True)
     return child.returncode or 0
 
 
-def _nobody_holds(file) -> bool:  # noqa: ANN001 (an open text file)
+def _nobody_holds(file: TextIO) -> bool:
     with suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is None
     return False
 
 
-def stop(process: psutil.Process, patience: float = 10) -> None:
-    """Stop a process and all that it started: kindly, then firmly.
-
-    Parameters
-    ----------
-    process : psutil.Process
-        The eldest; it is interrupted, and may see to the others itself.
-    patience : float
-        Seconds that it is given for that.
-    """
-    family = []
-    with suppress(psutil.Error):
-        family = process.children(recursive=True)
-        process.send_signal(signal.SIGINT)
-    psutil.wait_procs([process], timeout=patience)
-    for way, seconds in ((psutil.Process.terminate, 3), (psutil.Process.kill, 5)):
-        _, left = psutil.wait_procs([process, *family], timeout=0)
-        for member in left:
-            with suppress(psutil.Error):
-                way(member)
-        psutil.wait_procs(left, timeout=seconds)
-
-
-def program(name: str) -> str:
-    """Return a program of this very environment, activated or not."""
-    return str(Path(sys.executable).with_name(name))
+def _session() -> list[psutil.Process]:
+    """Return what was started here, also by a program that has ended: we lead its session."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(process.pid) == os.getpid() != process.pid:
+                found.append(process)
+    return found
 
 
 if __name__ == "__main__":

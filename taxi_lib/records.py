@@ -14,7 +14,7 @@ from taxi_lib.errors import TaxiError
 Found = TypeVar("Found")
 
 
-def wait_for(look: Callable[[], Found], seconds: float = 120) -> Found:
+def wait_for(look: Callable[[], Found], seconds: float = 120, pause: float = 0.2) -> Found:
     """Look again and again, and return what is found as soon as there is something.
 
     Parameters
@@ -23,6 +23,8 @@ def wait_for(look: Callable[[], Found], seconds: float = 120) -> Found:
         Returns something true once it is there.
     seconds : float
         When to give up.
+    pause : float
+        Seconds between two looks.
 
     Raises
     ------
@@ -33,20 +35,24 @@ def wait_for(look: Callable[[], Found], seconds: float = 120) -> Found:
     while not (found := look()):
         if time.monotonic() > deadline:
             raise TaxiError(f"Waited {seconds:.0f} seconds in vain: look at the server's page.")
-        time.sleep(0.2)
+        time.sleep(pause)
     return found
 
 
 def tasks_of(run_id: UUID) -> list[TaskRun]:
     """Return the task runs of a flow run that has ended, in the order in which they began."""
     this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
+    known: set[UUID] = set()
 
     def ended() -> list[TaskRun]:
         runs = client.read_task_runs(flow_run_filter=this)
-        return runs if all(run.state and run.state.is_final() for run in runs) else []
+        before = set(known)
+        known.update(run.id for run in runs)
+        whole = known == before and all(run.state and run.state.is_final() for run in runs)
+        return runs if whole else []
 
     with get_client(sync_client=True) as client:
-        return sorted(wait_for(ended), key=lambda run: run.start_time or run.created)
+        return sorted(wait_for(ended, pause=0.5), key=lambda run: run.start_time or run.created)
 
 
 def logs_of(run_id: UUID) -> list[Log]:

@@ -7,20 +7,20 @@ shared by whoever asks, that stop with their last user. Everything listens on lo
 import logging
 import os
 import secrets
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import requests
 
-from taxi_lib import settings
+from taxi_lib import recording, settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
-from taxi_lib.keeper import Command, kept, program
+from taxi_lib.keeper import Command, kept
 from taxi_lib.ports import free_port, is_free, is_healthy
+from taxi_lib.processes import program
 
 LOOPBACK = "127.0.0.1"
 
@@ -78,9 +78,10 @@ def mail_server() -> Iterator[Inbox]:
     from aiosmtpd.controller import Controller
 
     inbox = Inbox(LOOPBACK, free_port())
-    controller = Controller(inbox, hostname=inbox.host, port=inbox.port)
-    controller.start()
+    where = {"hostname": inbox.host, "port": inbox.port, "server_hostname": "localhost"}
+    controller = Controller(inbox, ready_timeout=60, **where)
     try:
+        controller.start()
         yield inbox
     finally:
         controller.stop()
@@ -110,8 +111,21 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
             raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
         yield given
         return
+    with kept_server(port) as address:
+        recording.check_bound(address)
+        os.environ["PREFECT_API_URL"] = address
+        try:
+            yield address
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
+            recording.hand_over()
 
+
+@contextmanager
+def kept_server(port: int | None = None) -> Iterator[str]:
+    """Join or start the server, and leave this process as it is; see :func:`prefect_server`."""
     env = os.environ | settings.environment()
+    home = Path(env["PREFECT_HOME"])
 
     def command(before: str | None) -> Command:
         last = int(before.rsplit(":", 1)[1].removesuffix("/api")) if before else None
@@ -122,18 +136,12 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
         start = [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(chosen)]
         page = f"http://{LOOPBACK}:{chosen}"
         # The page has to be told where its API is, and no other page may ask it.
-        own = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": page}
-        return Command(start, env | own, f"{page}/api")
+        pages = f"{page},http://localhost:{chosen}"
+        own = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages}
+        return Command(start, env | own, f"{page}/api", cwd=home)
 
-    lock_file = Path(env["PREFECT_HOME"]) / "server.lock"
-    with kept(lock_file, command, is_healthy) as address:
-        _check_not_bound_elsewhere(address)
-        os.environ["PREFECT_API_URL"] = address
-        try:
-            yield address
-        finally:
-            os.environ.pop("PREFECT_API_URL", None)
-            _hand_over()
+    with kept(home / "server.lock", command, is_healthy) as address:
+        yield address
 
 
 @contextmanager
@@ -164,37 +172,14 @@ def process_worker(pool: str) -> Iterator[str]:
         return Command([program("prefect"), *start], env, name)
 
     def online(name: str) -> bool:
-        answer = requests.post(f"{address}/work_pools/{pool}/workers/filter", json={}, timeout=30)
-        workers = answer.json() if answer.ok else []
+        workers = []
+        with suppress(requests.RequestException):  # a busy server: asked again
+            where = f"{address}/work_pools/{pool}/workers/filter"
+            answer = requests.post(where, json={}, timeout=30)
+            workers = answer.json() if answer.ok else []
         return any(w["name"] == name and w["status"] == "ONLINE" for w in workers)
 
-    lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}.lock"
+    server = f"{crc32(address.encode()):08x}"  # another server's pool is another pool
+    lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}-{server}.lock"
     with kept(lock_file, command, online) as name:
         yield name
-
-
-def _hand_over() -> None:
-    """Send the last log lines and events: the server may be about to stop."""
-    if "prefect" not in sys.modules:
-        return
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
-    for worker in (APILogWorker, EventsWorker):
-        # In a thread, because in a notebook's own thread Prefect would hand back an awaitable.
-        drain = threading.Thread(target=worker.drain_all, kwargs={"timeout": 10, "at_exit": False})
-        drain.start()
-        drain.join()
-
-
-def _check_not_bound_elsewhere(address: str) -> None:
-    """Refuse when Prefect was imported for another server: its runs would go there in silence."""
-    if "prefect" not in sys.modules:
-        return
-    from prefect.settings import PREFECT_API_URL
-
-    bound = PREFECT_API_URL.value()
-    if bound and bound.rstrip("/") != address:
-        raise TaxiError(
-            f"This process records its runs on {bound}, not on {address}: restart it (the kernel)."
-        )

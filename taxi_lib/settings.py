@@ -22,6 +22,14 @@ from taxi_lib.errors import TaxiError
 # Where months may come from; see taxi_lib.sources.
 Source = Literal["auto", "local", "tlc", "synthetic"]
 
+# They would lead to a profile or a database of your own, which lessons have no business with.
+_OF_YOURS = (
+    "PREFECT_PROFILE",
+    "PREFECT_PROFILES_PATH",
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+)
+
 TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 
@@ -109,10 +117,14 @@ def environment() -> dict[str, str]:
         # cores a training of 8 s takes 60 s, and 15 s when they give way after a short spin.
         "GOMP_SPINCOUNT": "1000",
     }
+    prefect_home = Path(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")
+    direct = os.environ.get("NO_PROXY", "").split(",")
     folders = {
         "TAXI_RUNS_DIR": str(runs_dir()),
         "MLFLOW_TRACKING_URI": tracking_uri(),
-        "PREFECT_HOME": os.environ.get("PREFECT_HOME") or str(runs_dir() / "prefect"),
+        "PREFECT_HOME": str(prefect_home.resolve()),
+        # What runs on this machine is not to be asked for through a proxy.
+        "NO_PROXY": ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""})),
     }
     if os.environ.get("TAXI_DATA_DIR"):
         folders["TAXI_DATA_DIR"] = str(data_dir())
@@ -124,6 +136,8 @@ def use_workspace() -> None:
 
     Call it before Prefect, MLflow or XGBoost are imported: they read it then.
     """
+    for name in _OF_YOURS:
+        os.environ.pop(name, None)
     os.environ.update(environment())
     # Prefect makes its own folder, but not the one above it.
     runs_dir().mkdir(parents=True, exist_ok=True)

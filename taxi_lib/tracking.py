@@ -17,8 +17,9 @@ from sklearn.pipeline import Pipeline
 
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import Command, kept, program
+from taxi_lib.keeper import Command, kept
 from taxi_lib.ports import is_free, is_healthy
+from taxi_lib.processes import program
 
 EXPERIMENT = "nyc-green-taxi"
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
@@ -86,16 +87,18 @@ def page(port: int = 5000) -> Iterator[str]:
         yield uri  # a server brings its own page
         return
     use_store()
-    if not is_free(port):
-        raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
-    lock_file = settings.lock_file("mlflow-page.lock")
     # Its jobs would be a process more, for what the workbook does not use.
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = Command(start, env, f"http://127.0.0.1:{port}")
-    with kept(lock_file, lambda _: command, is_healthy) as joined:
-        yield joined
+
+    def command(_: str | None) -> Command:
+        if not is_free(port):
+            raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")
+        return Command(start, env, f"http://127.0.0.1:{port}")
+
+    with kept(settings.lock_file("mlflow-page.lock"), command, is_healthy) as address:
+        yield address
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:

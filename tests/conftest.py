@@ -75,10 +75,9 @@ def prefect_server() -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from quarters import lessons_left
 
-    from taxi_lib.services import prefect_server
+    from taxi_lib.services import kept_server
 
-    with prefect_server() as address:
-        del os.environ["PREFECT_API_URL"]  # only for the tests that ask for it, by prefect_api
+    with kept_server() as address:
         yield address
         with temporary_settings({PREFECT_API_URL: address}):
             assert lessons_left() == set()

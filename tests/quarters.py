@@ -90,7 +90,7 @@ def on_the_server() -> set[str]:
 
 def own(things: set[str]) -> set[str]:
     """Return those that bear a lesson's own ending: only that lesson can tell when it is done."""
-    return {thing for thing in things if re.search(r"-[0-9a-f]{4}$", thing)}
+    return {thing for thing in things if re.search(r"-[a-f][0-9a-f]{3}$", thing)}
 
 
 def lessons_left(seconds: float = 300) -> set[str]:

@@ -63,4 +63,6 @@ def test_every_deployment_runs_from_another_folder(runs: dict[str, FlowRun], tmp
     (monthly,) = deployments["train_duration_model"].schedules
     assert (monthly.schedule.cron, monthly.schedule.timezone) == ("0 9 3 * *", "UTC")
     assert monthly.active is False
+    (step,) = deployments["train_duration_model"].pull_steps
+    assert list(step.values()) == [{"directory": str(ROOT)}]
     assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,11 +50,14 @@ def lock_file(tmp_path: Path) -> Path:
 
 def gone(pid: int, seconds: float = 20) -> bool:
     deadline = time.monotonic() + seconds
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
         time.sleep(0.1)
-    return True
+    return False
 
 
 def child_of(lock_file: Path) -> int:
@@ -76,6 +80,7 @@ def test_it_stays_while_one_user_is_left(lock_file: Path):
     with keep(lock_file) as port:
         with keep(lock_file):
             pass
+        time.sleep(1)  # its keeper looks four times a second
         assert not is_free(int(port))
 
 
@@ -106,13 +111,54 @@ def test_it_stops_when_its_user_is_killed(lock_file: Path):
     assert is_free(port)
 
 
-def test_a_program_that_died_is_started_anew(lock_file: Path):
+def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file: Path):
     with keep(lock_file) as port:
-        psutil.Process(child_of(lock_file)).parent().kill()
-        while not is_free(int(port)):
-            time.sleep(0.1)
+        child = child_of(lock_file)
+        psutil.Process(child).parent().kill()
+        assert gone(child)
         with keep(lock_file) as again:
-            assert not is_free(int(again))
+            assert not is_free(int(again)) and is_free(int(port))
+
+
+def test_a_program_whose_keeper_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
+    with keep(lock_file) as port:
+        child = child_of(lock_file)
+        psutil.Process(child).parent().parent().kill()
+        with keep(lock_file) as again:
+            assert gone(child) and again != port
+    assert is_free(int(port)) and is_free(int(again))
+
+
+def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Path):
+    starter = keep(lock_file)
+    port = starter.__enter__()
+    with keep(lock_file):
+        starter.__exit__(None, None, None)
+        began = time.monotonic()
+    assert is_free(int(port)) and time.monotonic() - began < 15
+
+
+def test_two_who_start_at_once_share_one(lock_file: Path):
+    slow = SERVICE.replace("child =", "import time; time.sleep(2); child =")
+
+    def slowly(_: str | None) -> Command:
+        port = free_port()
+        arguments = [sys.executable, "-c", slow, str(port)]
+        return Command(arguments, dict(os.environ), str(port))
+
+    addresses, both = [], threading.Barrier(2)
+
+    def use() -> None:
+        with keep(lock_file, slowly) as address:
+            addresses.append(address)
+            both.wait(60)
+
+    users = [threading.Thread(target=use) for _ in range(2)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert len(addresses) == 2 and len(set(addresses)) == 1 and is_free(int(addresses[0]))
 
 
 def test_a_program_that_cannot_start_is_reported_with_its_last_words(lock_file: Path):
