@@ -1,6 +1,5 @@
 """The deployments of prefect.yaml, each proven by a run: a real server and a real worker."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
 from taxi_lib.commands import shell
+from taxi_lib.records import wait_for
 from taxi_lib.services import process_worker
 
 pytestmark = pytest.mark.slow
@@ -41,16 +41,19 @@ def runs(
         "backfill/backfill": quick | {"first_month": "2021-01", "last_month": "2021-02"},
     }
 
-    async def run_all() -> list[FlowRun]:
-        started = [
-            run_deployment(name, parameters=parameters, timeout=400, poll_interval=2)
-            for name, parameters in wanted.items()
-        ]
-        return await asyncio.gather(*started)
-
     with process_worker("taxi"):
         shell("prefect --no-prompt deploy --all", cwd=ROOT, show=False)
-        yield dict(zip(wanted, asyncio.run(run_all()), strict=True))
+        with get_client(sync_client=True) as client:
+            started = {
+                name: run_deployment(name, parameters=parameters, timeout=0)
+                for name, parameters in wanted.items()
+            }
+
+            def ended() -> dict[str, FlowRun]:
+                now = {name: client.read_flow_run(run.id) for name, run in started.items()}
+                return now if all(run.state.is_final() for run in now.values()) else {}
+
+            yield wait_for(ended, seconds=500, pause=2)
 
 
 def test_every_deployment_runs_from_another_folder(runs: dict[str, FlowRun], tmp_path: Path):

@@ -77,3 +77,14 @@ def test_importing_the_library_makes_no_folder(tmp_path, monkeypatch: pytest.Mon
     code = "".join(f"import taxi_lib.{name}\n" for name in names)
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_imports_only_from_those_above_it_in_the_readme():
+    order = re.findall(r"^  (\w+)\.py ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert set(order) == {path.stem for path in (ROOT / "taxi_lib").glob("*.py")} - {"__init__"}
+    for place, name in enumerate(order):
+        source = (ROOT / "taxi_lib" / f"{name}.py").read_text()
+        used = set(re.findall(r"^ *from taxi_lib\.(\w+) import", source, flags=re.MULTILINE))
+        for several in re.findall(r"^ *from taxi_lib import ([\w, ]+)", source, flags=re.MULTILINE):
+            used |= set(re.findall(r"\w+", several))
+        assert used <= set(order[:place]), name
