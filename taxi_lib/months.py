@@ -43,8 +43,7 @@ def next_month(month: str) -> str:
     >>> next_month("2021-12")
     '2022-01'
     """
-    year, number = map(int, check_month(month).split("-"))
-    return f"{year + number // 12}-{number % 12 + 1:02d}"
+    return _shift(month, 1)
 
 
 def previous_month(month: str) -> str:
@@ -55,8 +54,13 @@ def previous_month(month: str) -> str:
     >>> previous_month("2021-01")
     '2020-12'
     """
+    return _shift(month, -1)
+
+
+def _shift(month: str, by: int) -> str:
     year, number = map(int, check_month(month).split("-"))
-    return f"{year - (number == 1)}-{(number - 2) % 12 + 1:02d}"
+    year, index = divmod(year * 12 + number - 1 + by, 12)
+    return f"{year}-{index + 1:02d}"
 
 
 def month_range(first: str, last: str) -> list[str]:

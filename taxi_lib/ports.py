@@ -4,6 +4,8 @@ import socket
 
 import requests
 
+from taxi_lib.errors import TaxiError
+
 
 def is_healthy(address: str) -> bool:
     """Tell whether a web service says that it is well, at its ``/health``."""
@@ -24,3 +26,15 @@ def is_free(port: int) -> bool:
     """Tell whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def check_free(port: int) -> None:
+    """Refuse a port on which somebody listens.
+
+    Raises
+    ------
+    TaxiError
+        In one sentence, with the port.
+    """
+    if not is_free(port):
+        raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")

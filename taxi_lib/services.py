@@ -19,7 +19,7 @@ from taxi_lib import recording, settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
 from taxi_lib.keeper import Command, kept
-from taxi_lib.ports import free_port, is_free, is_healthy
+from taxi_lib.ports import check_free, free_port, is_free, is_healthy
 from taxi_lib.processes import program
 
 LOOPBACK = "127.0.0.1"
@@ -131,8 +131,7 @@ def kept_server(port: int | None = None) -> Iterator[str]:
         last = int(before.rsplit(":", 1)[1].removesuffix("/api")) if before else None
         # The same port again: a kernel that is still open goes on recording there.
         chosen = port or (last if last and is_free(last) else free_port())
-        if not is_free(chosen):
-            raise TaxiError(f"Port {chosen} is taken: choose another, or stop what listens there.")
+        check_free(chosen)
         start = [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(chosen)]
         page = f"http://{LOOPBACK}:{chosen}"
         # The page has to be told where its API is, and no other page may ask it.

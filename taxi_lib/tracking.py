@@ -16,9 +16,8 @@ from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
 from taxi_lib import settings
-from taxi_lib.errors import TaxiError
 from taxi_lib.keeper import Command, kept
-from taxi_lib.ports import is_free, is_healthy
+from taxi_lib.ports import check_free, is_healthy
 from taxi_lib.processes import program
 
 EXPERIMENT = "nyc-green-taxi"
@@ -93,8 +92,7 @@ def page(port: int = 5000) -> Iterator[str]:
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def command(_: str | None) -> Command:
-        if not is_free(port):
-            raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")
+        check_free(port)
         return Command(start, env, f"http://127.0.0.1:{port}")
 
     with kept(settings.lock_file("mlflow-page.lock"), command, is_healthy) as address:
