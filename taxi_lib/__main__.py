@@ -1,4 +1,4 @@
-"""The command line: ``python -m taxi_lib run``, ``list``, ``data``, ``ui``."""
+"""The command line: ``python -m taxi_lib run``, ``status``, ``list``, ``prune``, ``data``, ``ui``."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from taxi_lib import services, settings
+from taxi_lib import history, services, settings
 from taxi_lib.errors import ContractError, TaxiError
 
 app = typer.Typer(
@@ -25,7 +25,12 @@ Source = Annotated[settings.Source, typer.Option(help="Where the months come fro
 DataDir = Annotated[
     Path | None, typer.Option(help="The folder of the months.", exists=True, file_okay=False)
 ]
+Folder = Annotated[
+    Path | None, typer.Option(help="Notebooks of your own.", exists=True, file_okay=False)
+]
 RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="How many at once; by default, the cores.")]
+Seconds = Annotated[float, typer.Option(min=0.1, help="How long it may take.")]
 
 
 @app.command()
@@ -34,17 +39,51 @@ def run(
     parameters: Parameters = [],  # noqa: B006 (typer reads it)
     source: Source | None = None,
     data_dir: DataDir = None,
+    folder: Folder = None,
     run_dir: RunDir = None,
+    jobs: Jobs = None,
+    force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the last run that failed.")] = False,
+    stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
+    cell_seconds: Seconds = 900,
+    notebook_seconds: Seconds = 3600,
 ) -> None:
-    """Run lessons through papermill, as one Prefect flow."""
-    from taxi_lib.contracts import check_request, find_notebooks
-
+    """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
+    limits = {"cell_seconds": cell_seconds, "notebook_seconds": notebook_seconds}
+    how = {"jobs": jobs, "force": force, "stream": stream} | limits
     if data_dir:
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
+    if resume:
+        if notebooks or parameters or source or folder:
+            raise ContractError(
+                "--resume asks again for what that run was asked for: leave out the notebooks, "
+                "-p, --source and --folder."
+            )
+        run_dir, request = history.to_resume(run_dir)
+        _walk(request | {"force": force} | ({"jobs": jobs} if jobs else {}), run_dir)
+    else:
+        _walk(_request(notebooks, parameters, source, folder) | how, run_dir)
+
+
+def _request(
+    notebooks: list[str] | None,
+    parameters: list[str],
+    source: settings.Source | None,
+    folder: Path | None,
+) -> dict[str, object]:
+    """Return what is asked for, or refuse it before anything is started."""
+    from taxi_lib.contracts import check_request, find_notebooks
+
     given = dict(_split(parameter) for parameter in parameters)
     if source and "source" in given:
         raise ContractError("Say the source once: --source, or -p source=….")
-    check_request(find_notebooks(notebooks or ()), given)
+    check_request(find_notebooks(notebooks or (), folder), given)
+    wanted = {"notebooks": notebooks, "parameters": given, "source": source or "auto"}
+    return wanted | {"folder": folder and str(folder.resolve())}
+
+
+def _walk(request: dict[str, object], run_dir: Path | None) -> None:
+    """Run the flow and show what came of it; the exit status says whether all is well."""
     settings.use_workspace()
     # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
@@ -53,7 +92,7 @@ def run(
         from taxi_lib import summary
         from taxi_lib.walkthrough import walkthrough
 
-        state = walkthrough(notebooks, given, source or "auto", run_dir, return_state=True)
+        state = walkthrough(**request, run_dir=run_dir, return_state=True)
         report = state.result(raise_on_failure=False)
     if isinstance(report, TaxiError):
         raise report
@@ -64,6 +103,31 @@ def run(
     raise typer.Exit(0 if report["status"] == "completed" else 1)
 
 
+@app.command()
+def status(
+    notebooks: Notebooks = None,
+    parameters: Parameters = [],  # noqa: B006
+    source: Source = "auto",
+    data_dir: DataDir = None,
+    folder: Folder = None,
+) -> None:
+    """Say of each lesson whether it would be run again, and which input has changed."""
+    from taxi_lib import freshness
+
+    if data_dir:
+        os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
+    request = _request(notebooks, parameters, None, folder)
+    for name, reason in freshness.reasons(request, source):
+        print(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
+
+
+@app.command()
+def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] = 10) -> None:
+    """Remove the files of all but the newest runs."""
+    for folder in history.prune(keep):
+        print(f"Removed {folder}")
+
+
 @app.command("list")
 def list_() -> None:
     """List the lessons with their parameters."""
@@ -72,7 +136,8 @@ def list_() -> None:
     for contract in find_notebooks():
         print(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
-            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.help}")
+            limit = f" [{p.limit}]" if p.limit else ""
+            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.help}{limit}")
 
 
 @app.command()

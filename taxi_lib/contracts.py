@@ -1,6 +1,7 @@
-"""What each notebook takes: its one cell tagged ``parameters`` is its contract.
+"""What each notebook takes and promises: its cells tagged ``parameters`` and ``results``.
 
-Each line of that cell is ``name: type = default  # help``, and is checked before a kernel starts.
+Each line of the first is ``name: type = default  # help``, and is checked before a kernel starts;
+each declaration in the second is ``name: type  # help``, and is checked after the notebook ran.
 """
 
 import difflib
@@ -12,14 +13,14 @@ import nbformat
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
+from taxi_lib.fields import Field, parse_fields
 from taxi_lib.months import check_different
-from taxi_lib.parameters import Parameter, parse_parameters
 from taxi_lib.results import Value
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What one notebook takes.
+    """What one notebook takes and promises.
 
     Attributes
     ----------
@@ -27,13 +28,14 @@ class Contract:
         The notebook.
     title : str
         Its first heading.
-    parameters : tuple of Parameter
-        In the order of its parameters cell.
+    parameters, results : tuple of Field
+        In the order of their cells; a notebook without a results cell promises nothing.
     """
 
     path: Path
     title: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Field, ...]
+    results: tuple[Field, ...] = ()
 
     @property
     def name(self) -> str:
@@ -51,6 +53,24 @@ class Contract:
         checked = {p.name: p.check(values[p.name]) for p in self.parameters if p.name in values}
         check_different(self.months(checked))
         return checked
+
+    def check_results(self, results: dict[str, Value]) -> None:
+        """Refuse results that are not what the notebook promised.
+
+        Raises
+        ------
+        ContractError
+            When one is missing, was not promised, or is of another type or out of its range.
+        """
+        promised = {field.name: field for field in self.results}
+        for name in promised.keys() - results.keys():
+            raise ContractError(f"{name} was promised and not reported: report_results({name}=…).")
+        for name in results.keys() - promised.keys() if promised else ():
+            raise ContractError(
+                f"{name} was reported and not promised: add it to the results cell."
+            )
+        for name, field in promised.items():
+            field.check(results[name], strict=True)
 
     def months(self, values: dict[str, object], needed: bool = False) -> dict[str, str]:
         """Return the months it works on by parameter, defaults included.
@@ -73,24 +93,30 @@ def read_contract(path: Path) -> Contract:
     Raises
     ------
     ContractError
-        When the file is no notebook, or has not exactly one well-formed parameters cell.
+        When the file is no notebook, not one for Python, or has not exactly one well-formed
+        parameters cell and at most one results cell.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:
         raise ContractError(f"{path.name} is not a notebook ({type(error).__name__}).") from error
-    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    if len(tagged) != 1:
+    _check_language(notebook, path.name)
+    takes, promises = (_tagged(notebook, tag) for tag in ("parameters", "results"))
+    if len(takes) != 1:
         raise ContractError(
-            f"{path.name} has {len(tagged)} cells tagged parameters: give it exactly one."
+            f"{path.name} has {len(takes)} cells tagged parameters: give it exactly one."
         )
+    if len(promises) > 1:
+        raise ContractError(f"{path.name} has {len(promises)} cells tagged results: keep one.")
     prose = (c.source for c in notebook.cells if c.cell_type == "markdown")
     headings = (source for source in prose if source.startswith("# "))
     title = next(headings, path.stem).splitlines()[0].removeprefix("# ")
-    return Contract(path, title, tuple(parse_parameters(tagged[0].source, path.name)))
+    parameters = tuple(parse_fields(takes[0], path.name))
+    results = tuple(parse_fields("".join(promises), path.name, "results"))
+    return Contract(path, title, parameters, results)
 
 
-def find_notebooks(wanted: Iterable[str] = (), folder: Path | None = None) -> list[Contract]:
+def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None) -> list[Contract]:
     """Return the contracts of the lessons, in order.
 
     Parameters
@@ -105,7 +131,7 @@ def find_notebooks(wanted: Iterable[str] = (), folder: Path | None = None) -> li
     ContractError
         When a name fits no notebook.
     """
-    paths = sorted((folder or settings.notebooks_dir()).glob("[0-9]*.ipynb"))
+    paths = sorted(Path(folder or settings.notebooks_dir()).glob("[0-9]*.ipynb"))
     chosen = {path for name in wanted for path in _matching(name, paths)} or set(paths)
     return [read_contract(path) for path in paths if path in chosen]
 
@@ -126,6 +152,30 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
             )
     for contract in contracts:
         contract.check(values)
+
+
+def form(contracts: Iterable[Contract]) -> dict[str, object]:
+    """Return the parameters of some notebooks as JSON schema: Prefect draws its form from it."""
+    fields = {p.name: p for contract in contracts for p in contract.parameters}
+    properties = {name: field.schema() for name, field in fields.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": True}
+
+
+def _tagged(notebook: nbformat.NotebookNode, tag: str) -> list[str]:
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return [c.source for c in cells if tag in c.metadata.get("tags", [])]
+
+
+def _check_language(notebook: nbformat.NotebookNode, name: str) -> None:
+    kernel = notebook.metadata.get("kernelspec", {})
+    told = notebook.metadata.get("language_info", {}).get("name") or kernel.get("language")
+    if (told or "python").lower() != "python" or not (
+        told or kernel.get("name", "python3") == "python3"
+    ):
+        raise ContractError(
+            f"{name} is for the kernel {kernel.get('name')!r}, and this environment has python3: "
+            "choose that in JupyterLab and save the notebook."
+        )
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:

@@ -146,9 +146,9 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        empty = path.is_file() and path.stat().st_size == 0
         fault = "cannot be read as a parquet file (cut short, or a web page under its name?)"
-        raise DataError(
-            f"{path.name} {'is empty (0 bytes)' if empty else fault}: "
-            f"delete {path} and fetch it again."
-        ) from error
+        if path.is_dir():
+            fault = "is a folder"
+        elif path.is_file() and path.stat().st_size == 0:
+            fault = "is empty (0 bytes)"
+        raise DataError(f"{path.name} {fault}: delete {path} and fetch it again.") from error

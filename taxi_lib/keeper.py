@@ -18,29 +18,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import psutil
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.processes import stop
+from taxi_lib.processes import MARK, Command, stop
 
 Answers = Callable[[str], bool]
 PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
 
 
-class Command(NamedTuple):
-    """What to start, with which environment, where it will answer, and in which folder."""
-
-    arguments: list[str]
-    env: dict[str, str]
-    address: str
-    cwd: Path | None = None
-
-
 @contextmanager
 def kept(
-    lock_file: Path, command: Callable[[str | None], Command], answers: Answers
+    lock_file: Path,
+    command: Callable[[str | None], Command],
+    answers: Answers,
+    first: Callable[[str], None] = lambda address: None,
 ) -> Iterator[str]:
     """Join the program that others keep under this lock file, or start it; yield its address.
 
@@ -52,6 +46,8 @@ def kept(
         Given the address of the last start, if any; returns what to start.
     answers : callable
         Tells whether the program is up at an address.
+    first : callable
+        Is given the address when we have started it and nobody else was using the last one.
 
     Raises
     ------
@@ -68,7 +64,11 @@ def kept(
             address, keeper = _read(file)
             if not (address and _answers_yet(keeper, lock_file, address, answers)):
                 _end(keeper, lock_file)  # two at once would spoil each other's database
+                alone = _nobody_holds(file)  # asked before the new keeper asks the same
+                fcntl.flock(file, fcntl.LOCK_SH)
                 address = _start(file, lock_file, command(address), answers)
+                if alone:
+                    first(address)
         try:
             yield address
         finally:
@@ -113,7 +113,8 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         keeper = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, str(lock_file), *command.arguments],
-            env=command.env,
+            # It may outlive the run that starts it: others use it, too.
+            env={name: value for name, value in command.env.items() if name != MARK},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,12 +1,17 @@
 """The models of the lessons: pipelines from a frame of trips to minutes, and their score."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from sklearn.base import RegressorMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBRegressor
 
+from taxi_lib.errors import DataError
 from taxi_lib.features import encode_pairs, encode_zones
 
 # Found by the course with a search of its own, and kept to the last digit.
@@ -59,5 +64,40 @@ def rmse(model: Pipeline, trips: pd.DataFrame) -> float:
         Fitted.
     trips : pandas.DataFrame, shape (n, k)
         The columns that the model needs, and ``duration`` in minutes.
+
+    Raises
+    ------
+    DataError
+        When not one trip has a value that a one-hot encoder of the model met in training:
+        such trips are all zeros to the model, and their score would tell nothing.
+        A model without a one-hot encoder of the trips' own columns is scored as it is.
     """
+    for encoder in _encoders(model):
+        _check_seen(encoder, trips)
     return float(root_mean_squared_error(trips["duration"], model.predict(trips)))
+
+
+def _encoders(part: object) -> Iterator[OneHotEncoder]:
+    """Yield the one-hot encoders of a fitted pipeline, however deep they lie."""
+    if isinstance(part, OneHotEncoder):
+        yield part
+    elif isinstance(part, Pipeline | ColumnTransformer):
+        named = part.named_steps if isinstance(part, Pipeline) else part.named_transformers_
+        for inner in named.values():
+            yield from _encoders(inner)
+
+
+def _check_seen(encoder: OneHotEncoder, trips: pd.DataFrame) -> None:
+    # The names are known when the encoder was fitted to a frame, as ours are.
+    columns = list(getattr(encoder, "feature_names_in_", []))
+    if trips.empty or not columns or not set(columns) <= set(trips):
+        return
+    met = [set(values) for values in encoder.categories_]
+    # One known value is enough, and nearly always among the first.
+    known = zip(columns, met, strict=True)
+    if not any(value in seen for column, seen in known for value in trips[column]):
+        raise DataError(
+            f"None of the {len(trips):,} trips has a {' or '.join(columns)} that the model met in "
+            f"training ({trips[columns[0]].iloc[0]!r} is new to it): score it on trips between "
+            "the zones that it was trained on."
+        )

@@ -1,6 +1,7 @@
 """Months, written ``2021-01``: checked, counted on, and told apart."""
 
 import re
+from datetime import UTC, datetime
 
 from taxi_lib.errors import ContractError
 
@@ -33,6 +34,23 @@ def check_month(month: str, what: str = "month") -> str:
     raise ContractError(
         f"{what} is {month!r}, which is not a month: write year and month like 2021-01."
     )
+
+
+def check_begun(month: str, what: str = "month") -> str:
+    """Return the month if it is one that has begun: no trip of a later one can exist.
+
+    Raises
+    ------
+    ContractError
+        When it is no month, or lies in the future by this machine's clock.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m")
+    if check_month(month, what) > now:
+        raise ContractError(
+            f"{what} is {month!r}, which has not begun (this machine's clock says {now}): "
+            "choose an earlier month."
+        )
+    return month
 
 
 def next_month(month: str) -> str:

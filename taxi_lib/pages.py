@@ -8,6 +8,8 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 
+from taxi_lib.storage import write_text
+
 # What prose, tables and figures are made of; scripts, frames and handlers are not among it.
 _HARMLESS_TAGS = (
     "a abbr b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p "
@@ -34,14 +36,12 @@ def write_page(notebook: Path, page: Path) -> None:
     notebook : pathlib.Path
         Executed, or stopped half-way.
     page : pathlib.Path
-        The HTML file; written beside it first, then moved.
+        The HTML file.
     """
     # nbconvert's own filter allows so little that it escapes every heading and paragraph.
     exporter = HTMLExporter(sanitize_html=True, filters={"clean_html": _harmless})
     body, _ = exporter.from_filename(str(notebook))
-    partial = page.with_suffix(".part.html")
-    partial.write_text(_finish(body, notebook), encoding="utf-8")
-    partial.replace(page)
+    write_text(page, _finish(body, notebook))
 
 
 def _harmless(element: str) -> str:

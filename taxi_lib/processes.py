@@ -1,17 +1,57 @@
 """Processes: the programs of this environment, and stopping one with all that it started."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+
+# Every process of a run carries the run's mark in this variable of its environment.
+MARK = "TAXI_RUN"
+
+
+class Command(NamedTuple):
+    """What to start, with which environment, where it will answer, and in which folder."""
+
+    arguments: list[str]
+    env: dict[str, str]
+    address: str
+    cwd: Path | None = None
 
 
 def program(name: str) -> str:
     """Return a program of this very environment, activated or not."""
     return str(Path(sys.executable).with_name(name))
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Return the processes that a run has started, also those that its notebooks started.
+
+    Parameters
+    ----------
+    mark : str
+        Of the run, or of one notebook of it: a mark begins with that of what it belongs to.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # ended just now, or not ours to look at
+            theirs = process.environ().get(MARK, "")
+            if f"{theirs}/".startswith(f"{mark}/") and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def stop_marked(mark: str) -> None:
+    """Kill all that a run, or one notebook of it, has started and left."""
+    while left := marked(mark):  # one may have started another meanwhile
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=5)
 
 
 def stop(

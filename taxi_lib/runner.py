@@ -1,62 +1,57 @@
 """Run one notebook: papermill executes it, and the evidence is kept whatever happens."""
 
+import json
 import re
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
-from traitlets.config import Config
 
+from taxi_lib import engine, failures
 from taxi_lib.contracts import Contract
+from taxi_lib.engine import Kernel, Limits
+from taxi_lib.errors import TaxiError
+from taxi_lib.evidence import set_aside
+from taxi_lib.masking import mask, mask_all, reveal
+from taxi_lib.narrator import Narrator
 from taxi_lib.pages import write_page
+from taxi_lib.processes import MARK
 from taxi_lib.results import NotebookRun, Value, read_results
+from taxi_lib.storage import unwritable, write_text
 
-Progress = Callable[[str], None]
-_ENDED_EARLY = "it ended the kernel, and the cells after it were never run"
+_LONGEST_TEXT = 500_000  # characters of one output that a page can still show
 
 
-class _LessonEngine(Engine):
-    """papermill's engine, with an environment and a folder of its own for each kernel."""
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how notebooks are run.
 
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        folder: Path,
-        env: dict[str, str],
-        on_cell: Callable[..., None],
-        **_: object,
-    ) -> None:
-        # Socket files that only this user may open, instead of open ports.
-        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-            manager = {"transport": "ipc", "ip": f"{sockets}/kernel"}
-            client = PapermillNotebookClient(
-                nb_man,
-                kernel_name=kernel_name,
-                startup_timeout=120,
-                on_cell_start=on_cell,
-                resources={"metadata": {"path": str(folder)}},
-                config=Config({"KernelManager": manager}),
-                # A kernel that is told to stop complains, into the page of a lesson that ran it.
-                extra_arguments=["--log-level=CRITICAL"],
-            )
-            client.execute(env=env)
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where the evidence goes; also the kernels' working directory.
+    env : dict of str to str
+        The kernels' environment.
+    progress, text : callable
+        Are told each cell as it starts (``"06 · cell 7/23 · Train"``) with the share of cells
+        that are done, and what each prints.
+    limits : Limits
+        How long a cell and a notebook may take.
+    """
+
+    folder: Path
+    env: dict[str, str]
+    progress: Callable[[str, float], None] = lambda line, done: None
+    text: Callable[[str], None] = lambda text: None
+    limits: Limits = field(default_factory=Limits)
 
 
 def run_notebook(
-    contract: Contract,
-    parameters: dict[str, Value],
-    folder: Path,
-    env: dict[str, str],
-    progress: Progress = lambda line: None,
+    contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
 ) -> NotebookRun:
     """Execute a notebook with checked parameters and keep what came of it.
 
@@ -66,109 +61,125 @@ def run_notebook(
         The notebook, from :func:`taxi_lib.contracts.find_notebooks`.
     parameters : dict
         Values that its contract has checked.
-    folder : pathlib.Path
-        Where the executed notebook and its HTML copy go; also the kernel's working directory.
-    env : dict of str to str
-        The kernel's environment.
-    progress : callable
-        Is told each cell as it starts: ``"06 · cell 7/23 · Train"``.
+    surroundings : Surroundings
+        Where its files go, its environment, who is told, how long it may take.
 
     Returns
     -------
     NotebookRun
-        Also when a cell failed or the kernel died; an interruption passes through.
+        Also when a cell failed, the kernel died, or the notebook broke its promise.
     """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    output, page = folder / f"{contract.name}.ipynb", folder / f"{contract.name}.html"
-    for stale in (output, page):
-        stale.unlink(missing_ok=True)  # of an earlier run in the same folder
-    error = _execute(contract, parameters, output, env, progress)
-    if output.exists():
-        write_page(output, page)
-    return NotebookRun(
-        name=contract.name,
-        status="failed" if error else "completed",
-        seconds=round(time.monotonic() - started, 2),
-        output=str(output) if output.exists() else None,
-        html=str(page) if page.exists() else None,
-        results=read_results(output) if output.exists() else {},
-        error=error,
-    )
-
-
-def _execute(
-    contract: Contract,
-    parameters: dict[str, Value],
-    output: Path,
-    env: dict[str, str],
-    progress: Progress,
-) -> str | None:
-    """Execute to a temporary file, then move it; return what went wrong, if anything."""
-    partial = output.with_suffix(".part.ipynb")
-    narrator = _Narrator(contract, progress)
-    papermill_engines.register("lesson", _LessonEngine)
+    folder = surroundings.folder
+    run = NotebookRun(contract.name, "failed")
     try:
-        papermill.execute_notebook(
-            contract.path,
-            # papermill takes braces in a path for placeholders
-            str(partial).replace("{", "{{").replace("}", "}}"),
-            parameters,
-            engine_name="lesson",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            folder=output.parent,
-            env=env,
-            on_cell=narrator,
+        folder.mkdir(parents=True, exist_ok=True)
+        set_aside(folder, contract.name)
+        run = _Attempt(contract, parameters, surroundings).run()
+    except (TaxiError, OSError) as error:
+        told = unwritable(folder, error) if isinstance(error, OSError) else error
+        run = replace(run, error=str(told))
+    return replace(run, seconds=round(time.monotonic() - started, 2))
+
+
+class _Attempt:
+    """One execution of one notebook."""
+
+    def __init__(
+        self, contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
+    ) -> None:
+        self.contract, self.surroundings = contract, surroundings
+        self.parameters = parameters
+        secret = [p.name for p in contract.parameters if p.is_secret and parameters.get(p.name)]
+        self.secrets = {name: reveal(name, parameters[name]) for name in secret}
+        stem = surroundings.folder / contract.name
+        self.output, self.page = stem.with_suffix(".ipynb"), stem.with_suffix(".html")
+        self.log, self.partial = stem.with_suffix(".log"), stem.with_suffix(".part.ipynb")
+
+    def run(self) -> NotebookRun:
+        with self.log.open("w", encoding="utf-8", buffering=1) as log:
+            self.narrator = Narrator(self.contract, self.surroundings, log)
+            error = self._execute()
+            failed_cell = self.narrator.source if error else None
+            notebook, results = self._keep(), {}
+            if notebook:
+                results = read_results(self.output)
+                write_page(self.output, self.page)
+                error = error or self._broken_promise(notebook, results)
+            if error:
+                error = mask(error, self.secrets.values())
+                log.write(f"FAILED: {error}\n")
+        files = (str(p) if p.exists() else None for p in (self.output, self.page, self.log))
+        status = "failed" if error else "completed"
+        may_pass = failures.may_pass(error or "")
+        return NotebookRun(
+            self.contract.name, status, 0.0, *files, results, error, failed_cell, may_pass
         )
-        return f"{narrator.place}: {_ENDED_EARLY}" if _unfinished(partial) else None
-    except Exception as exception:
-        return f"{narrator.place}: {_explain(exception)}"
-    finally:
-        if partial.exists():
-            partial.replace(output)
+
+    def _execute(self) -> str | None:
+        """Execute to a temporary file; return what went wrong, if anything."""
+        own = f"{self.contract.name}-{token_hex(4)}"
+        mark = "/".join(filter(None, [self.surroundings.env.get(MARK), own]))
+        kernel = Kernel(
+            folder=self.surroundings.folder,
+            # MLflow puts the mark on every run that it begins: see tracking.close_runs.
+            env=self.surroundings.env
+            | {MARK: mark, "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark})},
+            mark=mark,
+            on_cell=self.narrator.cell,
+            on_text=self.narrator.text,
+            secrets=self.secrets,
+            limits=self.surroundings.limits,
+        )
+        try:
+            papermill.execute_notebook(
+                # papermill takes braces in a path for placeholders
+                *(re.sub("([{}])", r"\1\1", str(p)) for p in (self.contract.path, self.partial)),
+                self.parameters,
+                engine_name=engine.register(),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                kernel=kernel,
+            )
+        except Exception as exception:
+            seconds = kernel.limits.notebook if kernel.late.is_set() else kernel.limits.cell
+            told = failures.explain(exception, kernel.late.is_set(), seconds)
+            return f"{self.narrator.place}: {told}"
+        return None
+
+    def _keep(self) -> nbformat.NotebookNode | None:
+        """Move the executed notebook to its name if it is whole; None when there is none."""
+        try:
+            notebook = nbformat.read(self.partial, as_version=4)
+        except (OSError, ValueError, nbformat.reader.NotJSONError):
+            self.partial.unlink(missing_ok=True)  # cut short: a page of half a file helps nobody
+            return None
+        for cell in notebook.cells:
+            if "outputs" in cell:
+                cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())
+        write_text(self.output, nbformat.writes(notebook))
+        self.partial.unlink()
+        return notebook
+
+    def _broken_promise(
+        self, notebook: nbformat.NotebookNode, results: dict[str, Value]
+    ) -> str | None:
+        if failures.unfinished(notebook):
+            return f"{self.narrator.place}: {failures.ENDED_EARLY}"
+        try:
+            self.contract.check_results(results)
+        except TaxiError as error:
+            return f"its results: {error}"
+        return None
 
 
-class _Narrator:
-    """Tell each cell as it starts, by its number in the lesson and the section it stands in."""
-
-    def __init__(self, contract: Contract, progress: Progress) -> None:
-        self.progress, self.lesson = progress, contract.name.split("_")[0]
-        self.place = "before the first cell"
-        self.places, section = {}, contract.title
-        cells = nbformat.read(contract.path, as_version=4).cells
-        for number, cell in enumerate(cells, start=1):
-            headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
-            if cell.cell_type == "markdown" and headings:
-                section = headings[-1].removeprefix("## ")
-            self.places[cell.id] = f"cell {number}/{len(cells)} · {section}"
-
-    def __call__(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
-        if cell.cell_type == "code":
-            # papermill puts in one cell that the lesson does not have
-            self.place = self.places.get(cell.id, "the parameters as given")
-            self.progress(f"{self.lesson} · {self.place}")
-
-
-def _explain(exception: Exception) -> str:
-    """Return in one sentence how a cell failed."""
-    if isinstance(exception, papermill.PapermillExecutionError):
-        told = exception.evalue or _failing_line(exception.traceback)
-        return f"{exception.ename}: {told}"
-    if isinstance(exception, DeadKernelError):
-        return "the kernel died (out of memory, or killed)"
-    return f"{type(exception).__name__}: {exception}"
-
-
-def _failing_line(traceback: list[str]) -> str:
-    """Return the line of the cell that raised: an assert without a message says nothing else."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
-    arrow = re.search(r"^-+> +\d+ (.*)$", plain, flags=re.MULTILINE)
-    return arrow[1].strip() if arrow else ""
-
-
-def _unfinished(path: Path) -> bool:
-    """Tell whether a run stopped early without an error, as ``sys.exit(0)`` does."""
-    code = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    return not all(cell.execution_count for cell in code if cell.source.strip())
+def _shortened(outputs: list) -> list:
+    """Cut what no browser could show; the log has all of it."""
+    for output in outputs:
+        text = output.get("text", "")
+        if len(text) > _LONGEST_TEXT:
+            half = _LONGEST_TEXT // 2
+            left_out = f"\n[… {len(text) - 2 * half:,} characters left out: see the log …]\n"
+            output["text"] = text[:half] + left_out + text[-half:]
+    return outputs

@@ -15,12 +15,12 @@ from zlib import crc32
 
 import requests
 
-from taxi_lib import recording, settings
+from taxi_lib import recording, settings, zombies
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
-from taxi_lib.keeper import Command, kept
+from taxi_lib.keeper import kept
 from taxi_lib.ports import check_free, free_port, is_free, is_healthy
-from taxi_lib.processes import program
+from taxi_lib.processes import Command, program
 
 LOOPBACK = "127.0.0.1"
 
@@ -139,7 +139,8 @@ def kept_server(port: int | None = None) -> Iterator[str]:
         own = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages}
         return Command(start, env | own, f"{page}/api", cwd=home)
 
-    with kept(home / "server.lock", command, is_healthy) as address:
+    # Nobody was using the last server: whatever it shows as running has died.
+    with kept(home / "server.lock", command, is_healthy, first=zombies.crash) as address:
         yield address
 
 

@@ -110,7 +110,7 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
             f"There is no {name} in {path.parent}: put it there, set TAXI_DATA_DIR, "
             "or use source=tlc or source=synthetic."
         )
-    from taxi_lib.download import download  # requests and pooch: only when needed
+    from taxi_lib.download import download  # brings requests: only when needed
 
     download(name, path.parent, lambda temporary: check_file(temporary, month, taxi))
     return MonthFile(month, path, "tlc", taxi)

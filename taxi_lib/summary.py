@@ -16,6 +16,7 @@ from rich.table import Table
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
 from taxi_lib.results import NotebookRun
+from taxi_lib.storage import write_text
 
 
 def run_folder(wanted: Path | None = None) -> Path:
@@ -34,8 +35,17 @@ def run_folder(wanted: Path | None = None) -> Path:
     return settings.runs_dir() / f"{now}-{secrets.token_hex(2)}"
 
 
+def begin(folder: Path, request: dict[str, Any]) -> None:
+    """Write the summary of a run that begins: what was asked for, and nothing done yet."""
+    _keep(folder, {"status": "running", "request": request, "notebooks": []})
+
+
 def write(
-    runs: list[NotebookRun], data_source: str | None, seconds: float, folder: Path
+    runs: list[NotebookRun],
+    data_source: str | None,
+    seconds: float,
+    folder: Path,
+    request: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``summary.json`` into the run's folder and point ``runs/latest`` to it.
 
@@ -49,6 +59,8 @@ def write(
         Wall time of the whole walkthrough.
     folder : pathlib.Path
         The run's folder.
+    request : dict, optional
+        What was asked for, so that it can be asked for again.
 
     Returns
     -------
@@ -60,17 +72,34 @@ def write(
         "status": "failed" if failed else "completed",
         "data_source": data_source,
         "seconds": round(seconds, 2),
+        "folder": str(folder),
+        "request": request or {},
         "notebooks": [run.to_dict() for run in runs],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "summary.part.json"
-    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "summary.json")
+    _keep(folder, report)
     runs_dir = settings.runs_dir()
     above = folder.resolve().parents
     if runs_dir.resolve() not in above[1:]:
         _point(runs_dir / "latest", folder)  # not to what a lesson ran in a folder of its own
     return report
+
+
+def interrupted(folder: Path) -> None:
+    """Note in a run's summary that it did not come to its end; ``--resume`` goes on with it."""
+    if report := read(folder):
+        _keep(folder, report | {"status": "interrupted"})
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the summary that a run left in its folder, or None."""
+    try:
+        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(folder: Path, report: dict[str, Any]) -> None:
+    write_text(folder / "summary.json", json.dumps(report, indent=2) + "\n")
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -107,21 +136,12 @@ def show(report: dict[str, Any]) -> None:
         table.add_row(
             *map(escape, row.values()), style="red" if row["status"] == "failed" else None
         )
-    say("")
+    console.print()
     console.print(table)
     console.print(_next_steps(report), soft_wrap=True, highlight=False, markup=False)
 
 
-def say(line: str) -> None:
-    """Print a line of progress; in a terminal it replaces the one before."""
-    end = "" if sys.stdout.isatty() else "\n"
-    start = "\r\033[K" if sys.stdout.isatty() else ""
-    sys.stdout.write(f"{start}{line}{end}")
-    sys.stdout.flush()
-
-
 def _next_steps(report: dict[str, Any]) -> str:
-    latest = settings.runs_dir() / "latest"
     # Only what is not where it would be by itself has to be said.
     usual = {
         "TAXI_RUNS_DIR": settings.workspace() / "runs",
@@ -135,7 +155,7 @@ def _next_steps(report: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"Data            : {report['data_source']}",
-            f"Executed lessons: {latest}  (.ipynb, .html and summary.json)",
+            f"Executed lessons: {report['folder']}  (.ipynb, .html, .log, .json, and summary.json)",
             f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui",
         ]
     )

@@ -10,17 +10,30 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
+from sqlalchemy.exc import SQLAlchemyError
 
 from taxi_lib import settings
-from taxi_lib.keeper import Command, kept
+from taxi_lib.errors import TaxiError
+from taxi_lib.keeper import kept
 from taxi_lib.ports import check_free, is_healthy
-from taxi_lib.processes import program
+from taxi_lib.processes import Command, program
 
 EXPERIMENT = "nyc-green-taxi"
+# In a new process: this one keeps its connection to the old file.
+_NEW = "move it away and start again, and a new one is made"
+# What SQLite and MLflow say of a store that is of no use, and what to do about it.
+_FAULTS = {
+    "file is not a database": _NEW,
+    "database disk image is malformed": _NEW,
+    "out-of-date database schema": _NEW,
+    "database or disk is full": "make room there, and try again",
+    "disk I/O error": "make room there, and try again",
+}
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
 # harmless. scikit-learn's trees are here because a forged one could crash the process.
 _TRUSTED = [
@@ -44,6 +57,11 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     -------
     str
         The experiment's id.
+
+    Raises
+    ------
+    TaxiError
+        When the store's file is no store, is damaged, or cannot be written to.
     """
     uri = settings.tracking_uri()
     mlflow.set_tracking_uri(uri)
@@ -52,24 +70,46 @@ def use_store(experiment: str = EXPERIMENT) -> str:
         return mlflow.set_experiment(experiment).experiment_id  # a server minds its own store
     store = Path(uri.removeprefix("sqlite:///"))
     store.parent.mkdir(parents=True, exist_ok=True)
+    _check_writable(store)
     # Two processes that create a SQLite store at once can leave it unusable: one at a time.
     with FileLock(f"{store}.lock"):
-        if not store.exists():
-            _create(store)
-        if mlflow.get_experiment_by_name(experiment) is None:
-            # The tag makes MLflow's page open on the training runs, not on chats with agents.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            artifacts = (store.parent / "mlartifacts" / experiment).as_uri()
-            mlflow.create_experiment(experiment, artifacts, tags=kind)
+        try:
+            _make(store, experiment)
+        except (SQLAlchemyError, MlflowException) as error:
+            for fault, remedy in _FAULTS.items():
+                if fault in str(error):
+                    raise _useless(store, fault, remedy) from error
+            raise
     return mlflow.set_experiment(experiment).experiment_id
 
 
-def _create(store: Path) -> None:
-    """Make the store's tables under another name first: half of them would be of no use."""
-    partial = store.with_suffix(".part.db")
-    partial.unlink(missing_ok=True)
-    mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
-    partial.replace(store)
+def _check_writable(store: Path) -> None:
+    """Refuse at once what MLflow would try to open for minutes, or fail to write to later."""
+    if store.is_dir():
+        raise _useless(store, "it is a folder", _NEW)
+    for path in (store, store.parent):
+        if path.exists() and not os.access(path, os.W_OK):
+            remedy = "make it writable, or set TAXI_RUNS_DIR to a folder of yours"
+            raise _useless(store, f"{path} is read-only", remedy)
+
+
+def _useless(store: Path, fault: str, remedy: str) -> TaxiError:
+    return TaxiError(f"MLflow cannot use its store {store} ({fault}): {remedy}.")
+
+
+def _make(store: Path, experiment: str) -> None:
+    """Make the store's tables, and the experiment, if they are not there."""
+    if not store.exists():
+        # Under another name first: half of the tables would be of no use.
+        partial = store.with_suffix(".part.db")
+        partial.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+        partial.replace(store)
+    if mlflow.get_experiment_by_name(experiment) is None:
+        # The tag makes MLflow's page open on the training runs, not on chats with agents.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        artifacts = (store.parent / "mlartifacts" / experiment).as_uri()
+        mlflow.create_experiment(experiment, artifacts, tags=kind)
 
 
 @contextmanager

@@ -3,45 +3,56 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Annotated, Any
 
-from prefect import flow, get_client, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, runtime
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
-from taxi_lib import contracts, runner, settings, summary
-from taxi_lib.contracts import Contract
+from taxi_lib import contracts, evidence, masking, settings, summary, zombies
+from taxi_lib.engine import Limits
+from taxi_lib.errors import TaxiError
+from taxi_lib.fingerprints import inputs_of, shared_inputs
 from taxi_lib.flows import settle_source
-from taxi_lib.results import NotebookRun
+from taxi_lib.guard import guarded
+from taxi_lib.ongoing import Ongoing, registered
+from taxi_lib.processes import MARK, stop_marked
+from taxi_lib.progress import Board
+from taxi_lib.results import NotebookFailedError, NotebookRun
 from taxi_lib.settings import Source
+from taxi_lib.steps import Step, Walk, run_notebook
 
 
-@task(task_run_name="{contract.name}", cache_policy=NO_CACHE)
-def run_notebook(
-    contract: Contract, parameters: dict[str, Any], folder: Path, env: dict[str, str]
-) -> NotebookRun | State:
-    """Run one lesson, telling each cell in the terminal and in the task's log."""
-    logger = get_run_logger()
-
-    def progress(line: str) -> None:
-        logger.info(line)
-        summary.say(line)
-
-    run = runner.run_notebook(contract, parameters, folder, env, progress)
-    return Failed(message=run.error, data=run) if run.error else run
+def _form() -> dict[str, Any]:
+    """Return what Prefect's page asks for: the parameters of all lessons."""
+    try:
+        return contracts.form(contracts.find_notebooks())
+    except TaxiError:
+        return {"type": "object"}  # a broken lesson is told when it is to be run
 
 
-@flow
+@flow(task_runner=ThreadPoolTaskRunner(), validate_parameters=True)
 def walkthrough(
     notebooks: list[str] | None = None,
-    parameters: dict[str, Any] | None = None,
+    parameters: Annotated[dict[str, Any], WithJsonSchema(_form())] | None = None,
     source: Source = "auto",
     run_dir: Path | None = None,
     folder: Path | None = None,
+    jobs: PositiveInt | None = None,
+    force: bool = False,
+    cell_seconds: PositiveFloat = 900,
+    notebook_seconds: PositiveFloat = 3600,
+    stream: bool = False,
 ) -> dict[str, Any] | State:
-    """Run the lessons in order, each with its parameters, and sum up what came of them.
+    """Run the lessons, each with its parameters, and sum up what came of them.
+
+    A notebook whose code, parameters, library, packages and data are as they were, and whose
+    files are intact, is not run again.
 
     Parameters
     ----------
@@ -56,6 +67,14 @@ def walkthrough(
     folder : pathlib.Path, optional
         Where the notebooks are, their names beginning with a number; the workbook's lessons
         when left out.
+    jobs : int, optional
+        How many run side by side; as many as there are cores when left out.
+    force : bool
+        Run also what has not changed.
+    cell_seconds, notebook_seconds : float
+        How long one cell, and one notebook, may take.
+    stream : bool
+        Show what the cells print.
 
     Returns
     -------
@@ -69,25 +88,25 @@ def walkthrough(
         When something asked for cannot be had, before any kernel starts.
     """
     started = time.monotonic()
-    given = parameters or {}
-    lessons = contracts.find_notebooks(notebooks or (), folder)
-    contracts.check_request(lessons, given)
-    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
-    source = given.get("source", source)
-    made_by = None
-    if months:
-        source, made_by = settle_source(list(dict.fromkeys(months)), source)
-    target = summary.run_folder(run_dir)
-    # The lessons' own flows appear on the server that this very run is recorded on.
-    with get_client(sync_client=True) as client:
-        server = {"PREFECT_API_URL": str(client.api_url).rstrip("/")}
-    env = os.environ | settings.environment() | server
-    runs = []
-    for lesson in lessons:
-        values = lesson.check(given | {"source": source})
-        state = run_notebook(lesson, values, target, env, return_state=True)
-        runs.append(_outcome(lesson, state))
-    report = summary.write(runs, made_by, time.monotonic() - started, target)
+    request = _request(dict(runtime.flow_run.parameters))
+    lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
+    target, jobs = summary.run_folder(run_dir), jobs or len(os.sched_getaffinity(0))
+    api, mark = _server(), "/".join(filter(None, [os.environ.get(MARK), token_hex(4)]))
+    for dead in zombies.recover(api):
+        get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
+    env = os.environ | settings.environment() | _threads(jobs)
+    walk = Walk(
+        target,
+        env | {"PREFECT_API_URL": api, MARK: mark},
+        Board(stream),
+        Limits(cell_seconds, notebook_seconds),
+    )
+    with registered(Ongoing(str(target), mark, str(runtime.flow_run.id))), guarded(mark):
+        summary.begin(target, request)
+        shared = shared_inputs(made_by)
+        steps = [_step(lesson, given, shared) for lesson in lessons]
+        runs = _run_side_by_side(steps, walk, jobs, force)
+        report = summary.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
         key="walkthrough-summary", description=report["status"], table=summary.rows(report)
     )
@@ -95,9 +114,100 @@ def walkthrough(
     return Failed(message=failures, data=report) if failures else report
 
 
-def _outcome(lesson: Contract, state: State) -> NotebookRun:
-    """Return what came of a lesson, also when the task around it broke."""
-    run = state.result(raise_on_failure=False)
-    if isinstance(run, NotebookRun):
-        return run
-    return NotebookRun(lesson.name, "failed", error=f"{type(run).__name__}: {run}")
+def _plan(
+    notebooks: list[str] | None, given: dict[str, Any], source: Source, folder: Path | None
+) -> tuple[list[contracts.Contract], dict[str, Any], str | None]:
+    """Return what to run, with which values, and where the months come from; or refuse."""
+    lessons = contracts.find_notebooks(notebooks or (), folder)
+    contracts.check_request(lessons, given)
+    for lesson in lessons:
+        for field in lesson.parameters:
+            if field.is_secret and given.get(field.name):
+                masking.reveal(field.name, given[field.name])
+    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
+    source, made_by = given.get("source", source), None
+    if months:
+        source, made_by = settle_source(list(dict.fromkeys(months)), source)
+    return lessons, given | {"source": source}, made_by
+
+
+def _step(lesson: contracts.Contract, given: dict[str, Any], shared: dict[str, Any]) -> Step:
+    values = lesson.check(given)
+    inputs = inputs_of(lesson, values, shared)
+    return Step(lesson, values, inputs, evidence.find(lesson, inputs)[0])
+
+
+def _run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> list[NotebookRun]:
+    """Run the steps, some at a time; when interrupted, see that all of them have ended."""
+    waiting, running = list(steps), {}
+    outcomes: dict[str, NotebookRun] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                step = waiting.pop(0)
+                running[_submit(step, walk, force)] = step
+            future = next(as_completed(list(running)))
+            future.wait()  # its final state is not there before
+            step = running.pop(future)
+            outcomes[step.contract.name] = _outcome(step, walk, future.state)
+    except BaseException:
+        walk.stopping.set()
+        _stop(list(running), walk)
+        summary.interrupted(walk.folder)
+        raise
+    return [outcomes[step.contract.name] for step in steps]
+
+
+def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
+    # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
+    stale = force or step.record is None
+    fresh = run_notebook.with_options(refresh_cache=stale)
+    return fresh.submit(step.contract, step.values, step.inputs, walk)
+
+
+def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
+    deadline = time.monotonic() + 30
+    while futures and time.monotonic() < deadline:
+        stop_marked(walk.env[MARK])  # again and again: a kernel may just be starting
+        futures = list(wait(futures, timeout=1).not_done)
+
+
+def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
+    """Return what came of a notebook, also when the task around it broke."""
+    name = step.contract.name
+    told = state.result(raise_on_failure=False)
+    if state.name == "Cached":
+        run = evidence.reuse(step.record, step.contract, step.inputs, walk.folder)
+    elif isinstance(told, NotebookFailedError):
+        run = told.run
+    elif isinstance(told, dict):
+        run = NotebookRun(**told)
+    else:
+        run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
+    ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
+    walk.board.end(name, f"{name.split('_')[0]} · {run.error or ended}")
+    return run
+
+
+def _server() -> str:
+    # The lessons' own flows appear on the server that this very run is recorded on.
+    with get_client(sync_client=True) as client:
+        return str(client.api_url).rstrip("/")
+
+
+def _threads(jobs: int) -> dict[str, str]:
+    """Return how many threads each kernel may use: more than cores would only wait."""
+    each = max(1, len(os.sched_getaffinity(0)) // jobs)
+    # Linear algebra adds up in another order with another number of threads: always the same one.
+    return {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"} | {
+        name: os.environ[name]
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        if name in os.environ
+    }
+
+
+def _request(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked for, as a later ``--resume`` asks for it again."""
+    left_out = ("run_dir", "force")
+    plain = {name: value for name, value in parameters.items() if name not in left_out}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in plain.items()}

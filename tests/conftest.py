@@ -1,8 +1,12 @@
 """What several tests need: months of five rows, a workspace of their own, and no network."""
 
+import http.server
 import os
+import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +14,7 @@ import pandas as pd
 import pytest
 
 from taxi_lib import settings
+from taxi_lib.errors import TaxiError
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKSPACE = pytest.StashKey[TemporaryDirectory]()
@@ -126,3 +131,66 @@ def five_trips(month: str = "2021-01") -> pd.DataFrame:
             "trip_distance": [1.0, 2.0, 0.0, 4.0, 5.0],
         }
     )
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for runs that is this test's own; it is not there yet."""
+    folder = tmp_path / "räume mit leerzeichen"
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(folder))
+    # MLflow sets this itself once it is told a store; afterwards it shall be as before.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    return folder
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that lets a handler of requests answer in the TLC's place."""
+    with ExitStack() as servers:
+
+        def start(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> None:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            servers.enter_context(server)
+            threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+            servers.callback(server.shutdown)
+            monkeypatch.setenv("TAXI_TLC_URL", f"http://127.0.0.1:{server.server_port}")
+
+        yield start
+
+
+@pytest.fixture
+def tlc(tmp_path: Path, serve: Callable[..., None]) -> Path:
+    """Serve a folder over HTTP as the TLC does, and return it."""
+    folder = tmp_path / "tlc"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serve(Quiet)
+    return folder
+
+
+@contextmanager
+def refused(kind: type[TaxiError], *parts: str) -> Iterator[None]:
+    """Expect a refusal of just this kind: one sentence that holds these parts, in this order."""
+    with pytest.raises(TaxiError) as refusal:
+        yield
+    sentence = str(refusal.value)
+    assert type(refusal.value) is kind, sentence
+    assert sentence.endswith(".") and ". " not in sentence and "\n" not in sentence
+    places = [sentence.find(part) for part in parts]
+    assert -1 not in places and places == sorted(places), sentence
+
+
+def as_anybody() -> list[str]:
+    """Return what to put before a command so that the modes of files count for it, as root too."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

@@ -118,8 +118,9 @@ def test_a_notebook_needs_exactly_one_parameters_cell(write_notebook: WriteNoteb
 
 def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: WriteNotebook):
     for source in (
-        *("a = 1", "import os", "a: int = 1 + 1  # sum", "a: Path = '.'  # where"),
-        *("a: int =", "a: int = 'one'  # wrong"),
+        *("a = b", "import os", "a: int = 1 + 1  # sum", "a: File = '.'  # where"),
+        *("a: int =", "a: int = 'one'  # wrong", "a: int = 9  # out [1 to 5]"),
+        *("a: int = 1  # no such limit [small]", "api_token: str = ''  # not marked"),
     ):
         with pytest.raises(ContractError, match=r"parameters cell of 01_one\.ipynb"):
             read_contract(write_notebook(source)).check({"a": 1})

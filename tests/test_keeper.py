@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import Command, kept
+from taxi_lib.keeper import kept
 from taxi_lib.ports import free_port, is_free
+from taxi_lib.processes import Command
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """

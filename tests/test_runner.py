@@ -7,12 +7,11 @@ import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from cells import printed, run_path, write_cells
+from nbformat.v4 import new_code_cell, new_notebook
 
-from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
 from taxi_lib.results import NotebookRun, read_results, report_results
-from taxi_lib.runner import run_notebook
 
 RunCells = Callable[..., NotebookRun]
 
@@ -21,26 +20,12 @@ RunCells = Callable[..., NotebookRun]
 def run_cells(tmp_path: Path) -> RunCells:
     """Return a function that runs a notebook made of some cells."""
 
-    def run(*sources: str, **keywords: object) -> NotebookRun:
-        parameters = new_code_cell('greeting: str = "hello"  # what to say')
-        parameters.metadata["tags"] = ["parameters"]
-        title, section = new_markdown_cell("# 1. Test"), new_markdown_cell("## Work")
-        cells = [title, parameters, section, *map(new_code_cell, sources)]
+    def run(*sources: str, parameters: dict | None = None, **surroundings: object) -> NotebookRun:
         # Braces in a folder's name are placeholders to papermill; here they are only a name.
         folder = tmp_path / "a {folder} with spaces"
-        folder.mkdir()
-        path = tmp_path / "01_test.ipynb"
-        nbformat.write(new_notebook(cells=cells), path)
-        arguments = {"parameters": {}, "env": dict(os.environ)} | keywords
-        return run_notebook(read_contract(path), folder=folder, **arguments)
+        return run_path(write_cells(tmp_path, *sources), folder, parameters, **surroundings)
 
     return run
-
-
-def outputs(run: NotebookRun) -> str:
-    assert run.output, run.error
-    cells = nbformat.read(run.output, as_version=4).cells
-    return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
 
 
 def test_a_good_notebook_leaves_its_results_and_its_page(run_cells: RunCells):
@@ -54,20 +39,21 @@ def test_a_good_notebook_leaves_its_results_and_its_page(run_cells: RunCells):
     assert sorted(p.name for p in Path(run.output).parent.iterdir()) == [
         "01_test.html",
         "01_test.ipynb",
+        "01_test.log",
     ]
 
 
 @pytest.mark.parametrize("value", ['quo"te', "back\\slash", "new\nline", "{brace}", "ü", "'''"])
 def test_a_value_arrives_as_it_was_given(run_cells: RunCells, value: str):
     run = run_cells("print(ascii(greeting))", parameters={"greeting": value})
-    assert outputs(run).strip() == ascii(value)
+    assert printed(run).strip() == ascii(value)
 
 
 def test_a_failing_cell_is_named_with_its_error_and_the_evidence_is_kept(run_cells: RunCells):
     run = run_cells("print('before')", "1 / 0", "print('after')")
     assert run.status == "failed"
     assert run.error == "cell 5/6 · Work: ZeroDivisionError: division by zero"
-    assert outputs(run) == "before\n"
+    assert printed(run) == "before\n"
     assert "ZeroDivisionError" in Path(run.html).read_text()
 
 
@@ -85,13 +71,13 @@ def test_a_kernel_that_dies_is_a_failure_with_the_evidence_kept(run_cells: RunCe
     run = run_cells("print('before', flush=True)", f"import os; {end}")
     assert run.status == "failed"
     assert run.error == "cell 5/5 · Work: the kernel died (out of memory, or killed)"
-    assert "before" in outputs(run)
+    assert "before" in printed(run)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
 def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, parameters: dict):
     lines = []
-    run_cells("1", "2", progress=lines.append, parameters=parameters)
+    run_cells("1", "2", progress=lambda line, done: lines.append(line), parameters=parameters)
     given = ["01 · the parameters as given"] if parameters else []
     later = ["01 · cell 4/5 · Work", "01 · cell 5/5 · Work"]
     assert lines == ["01 · cell 2/5 · 1. Test", *given, *later]
@@ -99,12 +85,12 @@ def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, para
 
 def test_the_kernel_is_this_environments_and_works_in_the_run_folder(run_cells: RunCells):
     run = run_cells("import os, sys; print(sys.prefix, os.getcwd(), sep='\\n')")
-    assert outputs(run).split("\n")[:2] == [sys.prefix, str(Path(run.output).parent)]
+    assert printed(run).split("\n")[:2] == [sys.prefix, str(Path(run.output).parent)]
 
 
 def test_the_kernel_sees_the_environment_that_it_was_given(run_cells: RunCells):
     run = run_cells("import os; print(os.environ['TAXI'])", env=os.environ | {"TAXI": "green"})
-    assert outputs(run) == "green\n"
+    assert printed(run) == "green\n"
 
 
 def test_the_page_shows_prose_tables_and_figures_and_nothing_that_acts(run_cells: RunCells):
@@ -131,17 +117,18 @@ def test_a_result_that_is_no_finite_number_is_refused(value: float):
         report_results(rmse=value)
 
 
-def test_nothing_of_an_earlier_run_in_the_same_folder_is_taken_for_this_one(
+def test_what_an_earlier_run_left_in_the_same_folder_is_kept_and_not_taken_for_this_one(
     run_cells: RunCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel to be had")
 
-    folder = Path(run_cells("1").output).parent
+    folder = Path(run_cells("print('first')").output).parent
     monkeypatch.setattr("papermill.execute_notebook", fail)
-    run = run_notebook(read_contract(tmp_path / "01_test.ipynb"), {}, folder, dict(os.environ))
+    run = run_path(tmp_path / "01_test.ipynb", folder)
     assert run.error == "before the first cell: RuntimeError: no kernel to be had"
     assert (run.status, run.output, run.html, run.results) == ("failed", None, None, {})
+    assert "first" in (folder / "01_test.attempt-1.ipynb").read_text()
 
 
 def test_a_notebook_without_results_has_none(tmp_path: Path):

@@ -21,10 +21,10 @@ from prefect.client.schemas.actions import (
 from taxi_lib import services
 from taxi_lib.commands import shell
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import Command, kept
+from taxi_lib.keeper import kept
 from taxi_lib.names import own_names
 from taxi_lib.ports import free_port, is_free, is_healthy
-from taxi_lib.processes import program
+from taxi_lib.processes import Command, program
 
 
 def port_of(address: str) -> int:

@@ -1,14 +1,8 @@
-import errno
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import requests
 from conftest import five_trips
 
 from taxi_lib.errors import (
@@ -16,35 +10,10 @@ from taxi_lib.errors import (
     DataError,
     MissingMonthError,
     TaxiError,
-    UnreachableError,
 )
 from taxi_lib.sources import banner, fetch_held_out, fetch_months
 
 WriteMonth = Callable[..., Path]
-
-
-@pytest.fixture
-def tlc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Serve a folder over HTTP as the TLC does, and return it."""
-    folder = tmp_path / "tlc"
-    folder.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("TAXI_TLC_URL", f"http://127.0.0.1:{server.server_port}")
-        yield folder
-        server.shutdown()
-
-
-def fetch_path(month: str) -> Path:
-    return fetch_months(month, source="tlc")[0].path
 
 
 def test_the_data_folder_is_looked_in_first(write_month: WriteMonth):
@@ -112,71 +81,10 @@ def test_local_asks_nobody_else(data_dir: Path, tlc: Path):
         fetch_months("2021-01", source="local")
 
 
-def test_a_month_that_the_tlc_does_not_have_is_not_made_up(data_dir: Path, tlc: Path):
-    with pytest.raises(MissingMonthError, match="HTTP 404"):
-        fetch_months("2021-01")
-
-
-@pytest.mark.parametrize("part", [0, 0.5, 0.99])
-def test_a_download_that_was_cut_short_leaves_nothing(data_dir: Path, tlc: Path, part: float):
-    path = tlc / "green_tripdata_2021-01.parquet"
-    five_trips().to_parquet(path)
-    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
-    with pytest.raises(DataError, match=f"^{path.name} (is empty|cannot be read).* nothing was"):
-        fetch_months("2021-01")
-    assert list(data_dir.iterdir()) == []
-
-
-def test_a_web_page_in_place_of_a_month_leaves_nothing(data_dir: Path, tlc: Path):
-    (tlc / "green_tripdata_2021-01.parquet").write_text("<Error>Access denied</Error>")
-    with pytest.raises(DataError, match="a web page under its name"):
-        fetch_months("2021-01")
-    assert list(data_dir.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written_does_not_end_in_made_up_trips(
-    data_dir: Path, tlc: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    five_trips().to_parquet(tlc / "green_tripdata_2021-01.parquet")
-    monkeypatch.setattr("shutil.copyfile", refuse)
-    with pytest.raises(MissingMonthError, match=r"cannot be written there \(Read-only") as refusal:
-        fetch_months("2021-01")
-    assert not isinstance(refusal.value, UnreachableError)
-    assert list(data_dir.iterdir()) == []
-
-
-def test_a_server_that_is_out_of_order_may_recover(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(*_: object, **__: object) -> None:
-        response = requests.Response()
-        response.status_code = 503
-        response.raise_for_status()
-
-    monkeypatch.setattr("pooch.retrieve", fail)
-    with pytest.raises(UnreachableError, match="HTTP 503"):
-        fetch_months("2021-01", source="tlc")
-
-
-def test_a_file_that_is_not_that_month_is_refused_where_it_is_found(write_month: WriteMonth):
-    write_month("2021-01").rename(write_month("2021-02"))
-    with pytest.raises(DataError, match="100% of its pick-ups outside 2021-02"):
-        fetch_months("2021-02")
-
-
 def test_a_data_folder_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TAXI_DATA_DIR", "/no/such/folder")
     with pytest.raises(TaxiError, match="TAXI_DATA_DIR is /no/such/folder, which is no folder"):
         fetch_months("2021-01")
-
-
-def test_several_processes_may_download_at_once(data_dir: Path, tlc: Path):
-    five_trips().to_parquet(tlc / "green_tripdata_2021-01.parquet")
-    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        paths = list(pool.map(fetch_path, ["2021-01"] * 3))
-    assert paths == [data_dir / "green_tripdata_2021-01.parquet"] * 3
-    assert [path.name for path in data_dir.iterdir()] == ["green_tripdata_2021-01.parquet"]
 
 
 def test_only_green_months_are_made_up(data_dir: Path):

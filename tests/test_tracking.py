@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -9,26 +7,6 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 
 from taxi_lib import features, models, settings, tracking
 from taxi_lib.errors import TaxiError
-
-USE_STORE = "from taxi_lib import tracking; print(tracking.use_store())"
-
-
-@pytest.fixture
-def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "räume mit leerzeichen"
-    monkeypatch.setenv("TAXI_RUNS_DIR", str(folder))
-    # MLflow sets this itself once it is told a store; afterwards it shall be as before.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    return folder
-
-
-@pytest.mark.slow
-def test_a_store_first_used_by_several_processes_at_once_is_whole(runs_dir: Path):
-    command = [sys.executable, "-W", "ignore", "-c", USE_STORE]
-    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=120)[0].split()[-1] for process in starts]
-    assert [process.returncode for process in starts] == [0, 0, 0]
-    assert len(set(answers)) == 1
 
 
 def test_the_store_is_the_same_from_any_working_directory(

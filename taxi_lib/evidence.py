@@ -1,0 +1,182 @@
+"""What a notebook's run leaves to be believed later: its record, and whether it still holds.
+
+The record lies beside the executed notebook. That of the last good run with given inputs is also
+kept in ``runs/.records``, and spares the next walkthrough a run with the same inputs.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from taxi_lib import settings
+from taxi_lib.contracts import Contract
+from taxi_lib.fingerprints import Inputs, code_of, differences, key_of, prose_of
+from taxi_lib.pages import write_page
+from taxi_lib.results import NotebookRun
+from taxi_lib.storage import copy_into, fingerprint, write_text
+
+_TOLD = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of a notebook, of what, and what its files looked like.
+
+    Attributes
+    ----------
+    run : NotebookRun
+        What came of it.
+    notebook : str
+        Its path.
+    inputs : dict
+        From :func:`taxi_lib.fingerprints.inputs_of`.
+    prose : str
+        The fingerprint of its prose.
+    files : dict of str to str
+        The fingerprint of each file by its path.
+    store : str or None
+        The MLflow store, if there was one.
+    versions : dict of str to str
+        Of the main packages.
+    ended : str
+        When, in ISO's notation.
+    """
+
+    run: NotebookRun
+    notebook: str
+    inputs: Inputs
+    prose: str
+    files: dict[str, str | None]
+    store: str | None
+    versions: dict[str, str] = field(default_factory=dict)
+    ended: str = ""
+
+    def fault(self) -> str:
+        """Return what is wrong with the files by now; empty when all are as they were."""
+        for name, before in self.files.items():
+            now = fingerprint(Path(name))
+            if now != before:
+                return f"{Path(name).name} {'was changed' if now else 'is gone'}"
+        if self.store and not Path(self.store).exists():
+            return "the MLflow store is gone"
+        return ""
+
+
+def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> None:
+    """Write a run's record beside its files, and, when it was good, where it can be found again."""
+    store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
+    cells = nbformat.read(contract.path, as_version=4).cells
+    record = Record(
+        run,
+        str(contract.path),
+        inputs,
+        prose_of(cells),
+        {name: fingerprint(Path(name)) for name in run.files},
+        str(store) if store.is_file() else None,
+        _versions(),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    text = json.dumps(asdict(record), indent=1)
+    write_text(folder / f"{contract.name}.json", text)
+    # A notebook that was edited while it ran is not what its fingerprint says.
+    ran = nbformat.read(run.output, as_version=4).cells if run.output else []
+    if not run.error and code_of(ran) == inputs["cells"]:
+        write_text(_place(contract, inputs), text)
+
+
+def find(contract: Contract, inputs: Inputs) -> tuple[Record | None, str]:
+    """Return the record of a good run with these inputs whose files are intact, or why not.
+
+    Returns
+    -------
+    record : Record or None
+        None when the notebook has to be run.
+    reason : str
+        In words: which input changed since its last good run, or what became of its files.
+    """
+    place = _place(contract, inputs)
+    record = _read(place)
+    if record:
+        fault = record.fault()
+        return (None, fault) if fault else (record, "")
+    others = [_read(path) for path in sorted(place.parent.glob("*.json"), key=_age)]
+    last = next((other for other in others if other and other.notebook == str(contract.path)), None)
+    return None, differences(last.inputs, inputs) if last else "no good run yet"
+
+
+def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> NotebookRun:
+    """Copy the files of an earlier run into this one's folder; new prose is put in, nothing run.
+
+    Returns
+    -------
+    NotebookRun
+        With the status ``cached``.
+    """
+    if Path(record.run.output).parent == folder:
+        output, page, log = map(Path, record.files)
+    else:
+        set_aside(folder, contract.name)
+        output, page, log = (copy_into(Path(name), folder) for name in record.files)
+    notebook = nbformat.read(contract.path, as_version=4)
+    if prose_of(notebook.cells) != record.prose:
+        executed = nbformat.read(output, as_version=4)
+        executed.cells = _with_prose(executed.cells, notebook.cells)
+        write_text(output, nbformat.writes(executed))
+        write_page(output, page)
+    run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
+    keep(run, contract, inputs, folder)
+    return replace(run, status="cached")
+
+
+def set_aside(folder: Path, name: str) -> None:
+    """Rename what an earlier attempt left, so that nothing of it is lost or taken for a new one."""
+    files = [folder / f"{name}{ending}" for ending in (".ipynb", ".html", ".log", ".json")]
+    if any(file.exists() for file in files):
+        number = 1 + len(list(folder.glob(f"{name}.attempt-*.log")))
+        for file in files:
+            with suppress(FileNotFoundError):
+                file.rename(folder / f"{name}.attempt-{number}{file.suffix}")
+
+
+def _with_prose(executed: list, written: list) -> list:
+    """Return the executed code cells between the prose as it is written now."""
+    code, cells = [c for c in executed if c.cell_type == "code"], []
+    for cell in written:
+        if cell.cell_type != "code":
+            cells.append(cell)
+            continue
+        cells.append(code.pop(0))
+        if code and "injected-parameters" in code[0].metadata.get("tags", []):
+            cells.append(code.pop(0))
+    return cells
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _TOLD:
+        with suppress(PackageNotFoundError):  # xgboost has one name or the other
+            versions[name] = version(name)
+    return versions
+
+
+def _place(contract: Contract, inputs: Inputs) -> Path:
+    name = f"{key_of(contract, inputs)}.json"
+    return settings.runs_dir() / ".records" / contract.name / name
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**told | {"run": NotebookRun(**told["run"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # none, or a damaged one: the notebook is run again
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime

@@ -1,0 +1,103 @@
+"""What the outcome of a notebook depends on, each part as a fingerprint."""
+
+import json
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from taxi_lib import settings
+from taxi_lib.contracts import Contract
+from taxi_lib.results import Value
+from taxi_lib.storage import fingerprint, sha256_of
+
+Inputs = dict[str, Any]
+
+
+def shared_inputs(made_by: str | None) -> Inputs:
+    """Return what all notebooks of a walkthrough depend on.
+
+    Parameters
+    ----------
+    made_by : {"local", "tlc", "synthetic"} or None
+        Where the months come from, if that is settled.
+
+    Returns
+    -------
+    dict
+        ``data`` (each file of the data folder), ``taxi_lib``, ``packages`` and ``python``.
+    """
+    # How a month is made up is part of the library's source.
+    data: Inputs = {"made up": "yes"}
+    if made_by != "synthetic":
+        data = {p.name: fingerprint(p) for p in sorted(settings.data_dir().glob("*.parquet"))}
+    library = sorted(Path(__file__).parent.glob("*.*"))
+    return {
+        "data": data,
+        "taxi_lib": sha256_of(*(part.read_bytes() for part in library if part.is_file())),
+        "packages": fingerprint(settings.workspace() / "requirements.lock"),
+        "python": platform.python_version(),
+    }
+
+
+def inputs_of(contract: Contract, values: dict[str, Value], shared: Inputs) -> Inputs:
+    """Return what one notebook's outcome depends on.
+
+    Parameters
+    ----------
+    contract : Contract
+        The notebook.
+    values : dict
+        As given to it; its defaults stand in its cells.
+    shared : dict
+        From :func:`shared_inputs`; a notebook that takes no ``source`` reads no months.
+
+    Returns
+    -------
+    dict
+        Beside the shared parts ``cells``, ``parameters`` and ``helpers``, the modules beside it.
+    """
+    notebook = nbformat.read(contract.path, as_version=4)
+    takes = {field.name for field in contract.parameters}
+    helpers = sorted(contract.path.parent.glob("*.py"))
+    own = {
+        "cells": code_of(notebook.cells),
+        # The months' fingerprints say more than where they were looked for.
+        "parameters": {name: value for name, value in values.items() if name != "source"},
+        "helpers": sha256_of(*(helper.read_bytes() for helper in helpers)),
+    }
+    return own | (shared if "source" in takes else shared | {"data": None})
+
+
+def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+    """Return the fingerprint of a notebook's code, whether it was executed or not."""
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    own = [cell for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
+    return sha256_of(*(cell.source + str(cell.metadata.get("tags", [])) for cell in own))
+
+
+def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+    """Return the fingerprint of a notebook's prose, and of where it stands."""
+    return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in cells))
+
+
+def key_of(contract: Contract, inputs: Inputs) -> str:
+    """Return the name under which what came of a notebook is kept: other inputs, another name."""
+    return f"{contract.name}-{sha256_of(json.dumps(inputs, sort_keys=True))[:16]}"
+
+
+def differences(before: Inputs, now: Inputs) -> str:
+    """Return in words which inputs are not as they were: ``"parameters (val_month), data (…)"``."""
+    told = []
+    for part, value in now.items():
+        was = before.get(part)
+        if was == value:
+            continue
+        if isinstance(was, dict) and isinstance(value, dict):
+            changed = [n for n in sorted(was.keys() | value.keys()) if was.get(n) != value.get(n)]
+            told.append(f"{part} ({', '.join(changed)})")
+        else:
+            told.append(part)
+    return ", ".join(told)

@@ -1,0 +1,40 @@
+"""Which notebooks a walkthrough would run again, and why."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from taxi_lib import contracts, evidence, settings
+from taxi_lib.files import file_name, source_mark
+from taxi_lib.fingerprints import inputs_of, shared_inputs
+from taxi_lib.settings import Source
+
+
+def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[str, str]]:
+    """Yield each notebook's name, and why it would be run again; nothing when it would not.
+
+    Parameters
+    ----------
+    request : dict
+        ``notebooks``, ``parameters`` and ``folder``, as the walkthrough takes them.
+    source : {"auto", "local", "tlc", "synthetic"}
+        Where the months come from. Nothing is fetched here: what ``auto`` would find is judged
+        by the data folder.
+    """
+    folder, given = request["folder"], request["parameters"]
+    lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
+    shared = shared_inputs(_made_by(lessons, given, given.get("source", source)))
+    for lesson in lessons:
+        inputs = inputs_of(lesson, lesson.check(given), shared)
+        record, reason = evidence.find(lesson, inputs)
+        yield lesson.name, "" if record else reason
+
+
+def _made_by(
+    lessons: list[contracts.Contract], given: dict[str, Any], source: Source
+) -> str | None:
+    """Return who would make the months: real ones are found by the first month's file."""
+    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
+    if source != "auto" or not months:
+        return source if source == "synthetic" else None
+    path = settings.data_dir() / file_name(months[0])
+    return (source_mark(path) or "local") if path.exists() else "synthetic"

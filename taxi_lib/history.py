@@ -1,0 +1,70 @@
+"""The runs that lie in ``runs/``: the one to go on with, and those to be thrown away."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from taxi_lib import settings, summary
+from taxi_lib.errors import TaxiError
+
+
+def past_runs() -> list[Path]:
+    """Return the folders of the runs under ``runs/``, the newest first."""
+    summaries = settings.runs_dir().glob("*/summary.json")
+    folders = [path.parent for path in summaries if not path.parent.is_symlink()]
+    return sorted(folders, key=lambda f: (f / "summary.json").stat().st_mtime, reverse=True)
+
+
+def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the run to go on with, and what it was asked for.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        Its folder; that of the newest run when left out.
+
+    Raises
+    ------
+    TaxiError
+        When there is none, or it came to a good end.
+    """
+    folders = [folder.resolve()] if folder else past_runs()
+    report = summary.read(folders[0]) if folders else None
+    if not report:
+        where = folder or settings.runs_dir()
+        raise TaxiError(f"There is no run to go on with in {where}: run without --resume.")
+    if report["status"] == "completed":
+        raise TaxiError(
+            f"{folders[0].name} was completed, there is nothing to go on with: "
+            "run without --resume, which runs what has changed since."
+        )
+    return folders[0], report["request"]
+
+
+def prune(keep: int) -> list[Path]:
+    """Remove all but the newest runs, and the records of what is gone with them.
+
+    Parameters
+    ----------
+    keep : int
+        How many stay; ``runs/latest`` and runs that are going on stay in any case.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The folders that were removed.
+    """
+    latest = (settings.runs_dir() / "latest").resolve()
+    old = [folder for folder in past_runs()[keep:] if folder.resolve() != latest]
+    removed = [f for f in old if (summary.read(f) or {}).get("status") != "running"]
+    for folder in removed:
+        shutil.rmtree(folder)
+    for path in (settings.runs_dir() / ".records").glob("*/*.json"):
+        try:
+            files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError):
+            files = [str(path.parent / "damaged")]
+        if not all(Path(name).exists() for name in files):
+            path.unlink(missing_ok=True)
+    return removed

@@ -1,0 +1,169 @@
+"""The types and limits that a field of a contract may have, checked by pydantic."""
+
+import ast
+import functools
+import json
+import operator
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BeforeValidator, JsonValue, TypeAdapter, WithJsonSchema
+
+from taxi_lib import settings
+from taxi_lib.errors import ContractError
+
+
+def _date_text(value: object) -> str:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    return date.fromisoformat(value).isoformat()  # refuses what is no text, too
+
+
+def _path_text(value: object) -> str:
+    if isinstance(value, str) and ("\0" in value or not value):
+        raise ValueError("no path")
+    return str(Path(value))
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true or false is no number")
+    return value
+
+
+def _parsed(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _text(convert: Callable[[object], str], form: str) -> object:
+    schema = WithJsonSchema({"type": "string", "format": form})
+    return Annotated[str, BeforeValidator(_wrapped(convert)), schema]
+
+
+def _wrapped(convert: Callable[[object], str]) -> Callable[[object], str]:
+    def convert_or_refuse(value: object) -> str:
+        try:
+            return convert(value)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+    return convert_or_refuse
+
+
+# The values that a notebook gets are those of JSON: a date arrives as "2021-01-15", a path as a
+# text, because papermill can write nothing else down as Python.
+KINDS: dict[str, Any] = {
+    "str": str,
+    "int": Annotated[int, BeforeValidator(_number)],
+    "float": Annotated[float, BeforeValidator(_number)],
+    "bool": bool,
+    "None": type(None),
+    "date": _text(_date_text, "date"),
+    "Path": _text(_path_text, "path"),
+    "list": Annotated[list[JsonValue], BeforeValidator(_parsed), WithJsonSchema({"type": "array"})],
+    "dict": Annotated[
+        dict[str, JsonValue], BeforeValidator(_parsed), WithJsonSchema({"type": "object"})
+    ],
+    "Any": JsonValue,
+}
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_LIMITS = {
+    rf"({_NUMBER}) to ({_NUMBER})": ("ge", "le"),
+    rf"({_NUMBER}) or more": ("ge",),
+    rf"({_NUMBER}) or less": ("le",),
+    rf"above ({_NUMBER})": ("gt",),
+}
+
+
+def kind_of(annotation: ast.expr) -> str:
+    """Return the type that an annotation names, as text; it is read, never run.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When it is no type that a field may have.
+    """
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    kind = ast.unparse(annotation)
+    _python_type(kind)
+    return kind
+
+
+def check_limit(limit: str, kind: str) -> None:
+    """Refuse a limit that is none, or none of this type, with a ValueError."""
+    numbers = any(name in re.split(r"\W+", kind) for name in ("int", "float"))
+    if limit and limit not in ("secret", "inside the workspace"):
+        if not (numbers and _bounds(limit)):
+            raise ValueError(f"[{limit}] is no limit of {kind}")
+    elif limit == "inside the workspace" and "Path" not in kind:
+        raise ValueError(f"[{limit}] is no limit of {kind}")
+
+
+@functools.cache
+def adapter(name: str, kind: str, limit: str = "", strict: bool = False) -> TypeAdapter:
+    """Return what checks the values of a field; see :class:`taxi_lib.fields.Field`."""
+    python_type = settings.Source if name == "source" else _python_type(kind)
+    bounds = pydantic.Field(**_bounds(limit), allow_inf_nan=False) if "float" in kind else None
+    if bounds is None and _bounds(limit):
+        bounds = pydantic.Field(**_bounds(limit))
+    config = pydantic.ConfigDict(strict=strict)
+    return TypeAdapter(Annotated[python_type, bounds] if bounds else python_type, config=config)
+
+
+def in_words(name: str, kind: str) -> str:
+    """Return what a value has to be, for people."""
+    if name == "source":
+        return "auto, local, tlc or synthetic"
+    choices = re.fullmatch(r"Literal\[(.*)\]", kind)
+    if not choices:
+        return kind
+    *first, last = (str(choice) for choice in ast.literal_eval(f"[{choices[1]}]"))
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def inside_workspace(path: str, name: str) -> str:
+    """Return a path in full; a relative one is taken from the workspace.
+
+    Raises
+    ------
+    ContractError
+        When it leads out of the workspace, its data and its runs, also by ``..`` or a link.
+    """
+    homes = [settings.workspace(), settings.data_dir(), settings.runs_dir()]
+    full = (homes[0] / path).resolve()
+    if any(full.is_relative_to(home.resolve()) for home in homes):
+        return str(full)
+    raise ContractError(
+        f"{name} is {path!r}, which lies outside the workspace ({homes[0]}): "
+        "choose a path inside it."
+    )
+
+
+def _bounds(limit: str) -> dict[str, float]:
+    for pattern, names in _LIMITS.items():
+        if match := re.fullmatch(pattern, limit):
+            return dict(zip(names, map(ast.literal_eval, match.groups()), strict=True))
+    return {}
+
+
+def _python_type(kind: str) -> Any:  # noqa: ANN401 (a type, or what typing makes of several)
+    return _resolve(ast.parse(kind, mode="eval").body)
+
+
+def _resolve(node: ast.expr) -> Any:  # noqa: ANN401
+    match node:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return operator.or_(_resolve(left), _resolve(right))
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+            values = ast.literal_eval(choices)
+            return Literal[values if isinstance(values, tuple) else (values,)]
+        case ast.Name(id=name):
+            return KINDS[name]
+        case ast.Constant(value=None):
+            return KINDS["None"]
+    raise ValueError(f"{ast.unparse(node)} is no type of a field")

@@ -1,0 +1,95 @@
+"""How far a walkthrough has got: lines in the terminal, and a bar on Prefect's page."""
+
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Board:
+    """The lines of progress; in a terminal one line that changes, with all that runs side by side.
+
+    Parameters
+    ----------
+    stream : bool
+        Show also what the cells print.
+    """
+
+    def __init__(self, stream: bool = False) -> None:
+        self.stream, self.lock = stream, threading.Lock()
+        self.now: dict[str, str] = {}
+
+    def tell(self, name: str, line: str) -> None:
+        """Show what a notebook has come to."""
+        with self.lock:
+            self.now[name] = line
+            self._show(line)
+
+    def text(self, name: str, text: str) -> None:
+        """Show what a cell prints, if that was asked for."""
+        if self.stream:
+            number = name.split("_")[0]
+            with self.lock:
+                self._clear()
+                sys.stdout.write("".join(f"{number} │ {line}\n" for line in text.splitlines()))
+                self._show()
+
+    def end(self, name: str, line: str) -> None:
+        """Show for good how a notebook ended."""
+        with self.lock:
+            self.now.pop(name, None)
+            self._clear()
+            sys.stdout.write(f"{line}\n")
+            self._show()
+
+    def _show(self, line: str = "") -> None:
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            self._clear()
+            sys.stdout.write("   ".join(self.now.values())[:width])
+        elif line:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def _clear(self) -> None:
+        if sys.stdout.isatty():
+            sys.stdout.write("\r\033[K")
+
+
+class Bar:
+    """A progress artifact of Prefect, brought up to date about once a second."""
+
+    def __init__(self) -> None:
+        self.done, self.line = 0.0, ""
+
+    def tell(self, line: str, done: float) -> None:
+        """Note how far it is; cheap, and from any thread."""
+        self.line, self.done = line, done
+
+
+@contextmanager
+def bar(key: str, description: str) -> Iterator[Bar]:
+    """Show a bar on Prefect's page for the task that calls this, until the block ends."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+    mark, ended = Bar(), threading.Event()
+    artifact = create_progress_artifact(0.0, key=key, description=description)
+
+    def publish() -> None:
+        shown = 0.0
+        while not ended.wait(1):
+            if mark.done != shown:
+                shown = mark.done
+                # From a thread of its own: a slow server shall not slow the notebook down.
+                update_progress_artifact(artifact, 100 * shown, description=mark.line)
+
+    thread = threading.Thread(target=publish, daemon=True)
+    thread.start()
+    try:
+        yield mark
+        mark.done = 1.0
+    finally:
+        ended.set()
+        thread.join()
+        update_progress_artifact(artifact, 100 * mark.done, description=mark.line or description)

@@ -1,0 +1,102 @@
+"""One notebook as a task of Prefect: cached by content, retried where that helps, watched."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.tasks import Task
+
+from taxi_lib import evidence, runner, zombies
+from taxi_lib.contracts import Contract
+from taxi_lib.engine import Limits
+from taxi_lib.fingerprints import Inputs, key_of
+from taxi_lib.processes import MARK
+from taxi_lib.progress import Board, bar
+from taxi_lib.results import NotebookFailedError, NotebookRun, Value
+
+
+@dataclass(frozen=True)
+class Step:
+    """A notebook that a walkthrough is to run: with which values, of which inputs.
+
+    ``record`` is what an earlier run with the same inputs left, if that is still intact.
+    """
+
+    contract: Contract
+    values: dict[str, Value]
+    inputs: Inputs
+    record: evidence.Record | None
+
+
+class Walk:
+    """What the steps of one walkthrough share; no dataclass, for Prefect would look into it."""
+
+    def __init__(self, folder: Path, env: dict[str, str], board: Board, limits: Limits) -> None:
+        self.folder, self.env, self.board, self.limits = folder, env, board, limits
+        self.stopping = Event()  # set once the walkthrough is interrupted: nothing is tried again
+
+
+def _key(_: TaskRunContext, arguments: dict[str, Any]) -> str:
+    return key_of(arguments["contract"], arguments["inputs"])
+
+
+def may_pass(_: Task, __: TaskRun, state: State) -> bool:
+    """Tell whether a second try may help: a dead kernel may live, a failed assert stays one."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, NotebookFailedError) and error.run.may_pass
+
+
+@task(
+    task_run_name="{contract.name}",
+    cache_key_fn=_key,
+    result_serializer="json",  # what is read back from a cache shall not be able to run
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=may_pass,
+)
+def run_notebook(
+    contract: Contract, values: dict[str, Value], inputs: Inputs, walk: Walk
+) -> dict[str, Any]:
+    """Run one notebook, tell each cell, and keep the evidence; a failure names its cell."""
+    logger = get_run_logger()
+    with bar(_as_key(contract.name), contract.title) as shown:
+
+        def progress(line: str, done: float) -> None:
+            logger.info(line)
+            walk.board.tell(contract.name, line)
+            shown.tell(line, done)
+
+        told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
+        around = runner.Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
+        run = runner.run_notebook(contract, values, around)
+    evidence.keep(run, contract, inputs, walk.folder)
+    if run.error:
+        zombies.close_tracked(f"{walk.env[MARK]}/{contract.name}-")
+        _tell_failure(run)
+        raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
+    return run.to_dict()
+
+
+def _tell_failure(run: NotebookRun) -> None:
+    """Say on Prefect's page which cell failed and how, and where the evidence is."""
+    source = f"\n\n```python\n{run.cell}\n```" if run.cell else ""
+    get_run_logger().error("%s failed at %s%s", run.name, run.error, source)
+    files = "".join(
+        f"\n- [{Path(name).name}]({Path(name).as_uri()}): `{name}`" for name in run.files
+    )
+    create_markdown_artifact(
+        key=f"failed-{_as_key(run.name)}",
+        description=f"{run.name}: {run.error}",
+        markdown=f"# {run.name} failed\n\n{run.error}{source}\n\n{files}",
+    )
+
+
+def _as_key(name: str) -> str:
+    """Return a name as an artifact's key may be: lower case, digits and dashes."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower())

@@ -1,0 +1,47 @@
+"""Notebooks made of a few cells, and running them."""
+
+import os
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from taxi_lib.contracts import read_contract
+from taxi_lib.results import NotebookRun
+from taxi_lib.runner import Surroundings, run_notebook
+
+GREETING = 'greeting: str = "hello"  # what to say'
+
+
+def write_cells(
+    folder: Path,
+    *sources: str,
+    name: str = "01_test",
+    parameters: str = GREETING,
+    results: str = "",
+) -> Path:
+    """Write a notebook: a title, its parameters, a section, and a code cell for each source."""
+    declared = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    title, section = new_markdown_cell("# 1. Test"), new_markdown_cell("## Work")
+    cells = [title, declared, section, *map(new_code_cell, sources)]
+    if results:
+        cells.append(new_code_cell(results, metadata={"tags": ["results"]}))
+    path = folder / f"{name}.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def run_path(
+    path: Path, folder: Path, values: dict | None = None, **surroundings: object
+) -> NotebookRun:
+    """Run a notebook; its values are checked by its contract first."""
+    contract = read_contract(path)
+    around = {"env": dict(os.environ)} | surroundings
+    return run_notebook(contract, contract.check(values or {}), Surroundings(folder, **around))
+
+
+def printed(run: NotebookRun) -> str:
+    """Return what the cells of an executed notebook printed."""
+    assert run.output, run.error
+    cells = nbformat.read(run.output, as_version=4).cells
+    return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))

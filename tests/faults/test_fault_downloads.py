@@ -1,0 +1,285 @@
+"""A download that goes wrong leaves nothing under the month's name, and says so in a sentence."""
+
+import errno
+import hashlib
+import http.server
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import as_anybody, five_trips, refused
+
+from taxi_lib import download
+from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
+from taxi_lib.sources import fetch_months
+
+NAME = "green_tripdata_2021-01.parquet"
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(runs_dir: Path) -> Iterator[None]:
+    """Look after each test for what a download has left beside the data folder."""
+    yield
+    assert list(runs_dir.glob(".downloads/*")) == []
+
+
+@pytest.fixture
+def month(tmp_path: Path) -> bytes:
+    five_trips().to_parquet(tmp_path / "month")
+    return (tmp_path / "month").read_bytes()
+
+
+@pytest.fixture
+def tlc_sends(serve: Callable[..., None]) -> Callable[..., list[str]]:
+    """Return a function that says what the TLC sends, and gives the list of what was asked for."""
+
+    def send(
+        body: bytes, status: int = 200, then: Callable[[], object] = lambda: None, **headers: object
+    ) -> list[str]:
+        asked = []
+
+        class Tlc(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), str(value))
+                self.end_headers()
+                self.wfile.write(body)
+                then()
+
+            def version_string(self) -> str:
+                return headers.get("by", "AmazonS3")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        serve(Tlc)
+        return asked
+
+    return send
+
+
+def fetch_path(month: str) -> Path:
+    return fetch_months(month, source="tlc")[0].path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"Not Found"), (403, DENIED)])
+def test_a_month_that_the_tlc_does_not_give_is_not_made_up(
+    data_dir: Path, tlc_sends: Callable, status: int, body: bytes
+):
+    tlc_sends(body, status)
+    with refused(MissingMonthError, NAME, f"HTTP {status}", "another month", "source=synthetic"):
+        fetch_months("2021-01")
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_that_is_out_of_order_may_recover(
+    data_dir: Path, tlc_sends: Callable, status: int
+):
+    tlc_sends(b"Internal Server Error", status)
+    with refused(UnreachableError, NAME, f"HTTP {status}", "try again later"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+def test_nobody_answering_is_told_with_the_address(data_dir: Path):
+    with refused(UnreachableError, NAME, os.environ["TAXI_TLC_URL"], "cannot be reached", "put"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("part", [0, 0.5, 0.99])
+def test_a_connection_cut_in_mid_download_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, month: bytes, part: float
+):
+    tlc_sends(month[: int(part * len(month))], Content_Length=len(month))
+    with refused(UnreachableError, NAME, "broke off", "put the file there"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("part", [0.5, 0.99])
+def test_a_file_cut_short_by_a_server_that_does_not_tell_its_length_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, month: bytes, part: float
+):
+    tlc_sends(month[: int(part * len(month))])
+    with refused(DataError, NAME, "cut short", "nothing was kept; try again"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_a_server_that_stalls_is_given_up(
+    data_dir: Path,
+    tlc_sends: Callable,
+    month: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    part: float,
+):
+    monkeypatch.setattr(download, "_TIMEOUT", (5, 0.3))
+    given_up = threading.Event()
+    tlc_sends(
+        month[: int(part * len(month))], then=lambda: given_up.wait(20), Content_Length=len(month)
+    )
+    with refused(UnreachableError, NAME, "broke off", "put the file there"):
+        fetch_path("2021-01")
+    given_up.set()
+    assert files(data_dir) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [(b"", "is empty"), (b"<html>Welcome</html>", "a web page under its name"), (DENIED, "a web")],
+)
+def test_what_is_no_parquet_file_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, body: bytes, fault: str
+):
+    tlc_sends(body, Content_Length=len(body))
+    with refused(DataError, NAME, fault, "nothing was kept; try again"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+def test_another_month_sent_under_this_name_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, tmp_path: Path
+):
+    five_trips("2021-02").to_parquet(tmp_path / "other")
+    tlc_sends((tmp_path / "other").read_bytes())
+    with refused(DataError, NAME, "outside 2021-01", "nothing was kept; try again"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("encrypted", [{}, {"x_amz_server_side_encryption": "AES256"}])
+def test_a_file_that_does_not_match_its_checksum_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, month: bytes, encrypted: dict[str, str]
+):
+    sound = md5(month)
+    tlc_sends(month[:-12] + b"\0" + month[-11:], ETag=f'"{sound}"', **encrypted)
+    with refused(DataError, NAME, "does not match its checksum", sound, "nothing was kept"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+def test_a_file_that_matches_its_checksum_is_kept(
+    data_dir: Path, tlc_sends: Callable, month: bytes
+):
+    tlc_sends(month, ETag=f'"{md5(month)}"')
+    assert fetch_path("2021-01").read_bytes() == month
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": f'"{"0" * 32}-2"'},
+        {"ETag": f'W/"{"0" * 32}"'},
+        {"ETag": f'"{"0" * 32}"', "x_amz_server_side_encryption": "aws:kms"},
+        {"ETag": f'"{"0" * 32}"', "by": "uvicorn"},
+    ],
+    ids=["put in parts", "weak", "encrypted with a key", "another server"],
+)
+def test_a_tag_that_is_no_checksum_is_ignored(
+    data_dir: Path, tlc_sends: Callable, month: bytes, headers: dict[str, str]
+):
+    tlc_sends(month, **headers)
+    assert fetch_path("2021-01").read_bytes() == month
+
+
+def test_several_processes_at_once_download_once(data_dir: Path, tlc_sends: Callable, month: bytes):
+    asked = tlc_sends(month)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        paths = list(pool.map(fetch_path, ["2021-01"] * 2))
+    assert paths == [data_dir / NAME] * 2
+    assert files(data_dir) == [NAME] and asked == [f"/{NAME}"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "taxi_lib", "data", "2021-01", *arguments]
+
+
+def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
+    data_dir: Path, runs_dir: Path, tlc_sends: Callable, month: bytes
+):
+    halfway, dead = threading.Event(), threading.Event()
+    tlc_sends(month[:2000], then=lambda: (halfway.set(), dead.wait(60)), Content_Length=len(month))
+    with subprocess.Popen(command(), stderr=subprocess.DEVNULL) as process:
+        assert halfway.wait(60)
+        process.send_signal(signal.SIGKILL)
+    dead.set()
+    assert process.returncode == -signal.SIGKILL
+    assert files(data_dir) == [] and files(runs_dir / ".downloads") == [NAME]
+    tlc_sends(month)
+    assert fetch_path("2021-01").read_bytes() == month
+    assert files(data_dir) == [NAME]
+
+
+def test_a_disk_that_fills_up_in_mid_download_leaves_nothing(
+    data_dir: Path, runs_dir: Path, tlc_sends: Callable, month: bytes
+):
+    tlc_sends(month + bytes(100_000))
+    limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "_", *command()]
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(limited, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert f"{NAME} cannot be written to {runs_dir}" in told and "make room there" in told
+    assert files(data_dir) == []
+
+
+def test_a_disk_that_fills_up_at_the_last_step_leaves_nothing(
+    data_dir: Path, tlc_sends: Callable, month: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    def fill_up(_: Path, to: Path) -> None:
+        to.write_bytes(month[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tlc_sends(month)
+    monkeypatch.setattr(shutil, "copyfile", fill_up)
+    with refused(MissingMonthError, NAME, str(data_dir), "No space left", "TAXI_DATA_DIR"):
+        fetch_months("2021-01")  # and not made-up trips
+    assert files(data_dir) == []
+
+
+def test_a_data_folder_that_cannot_be_written_is_told(
+    data_dir: Path, tlc_sends: Callable, month: bytes
+):
+    tlc_sends(month)
+    data_dir.chmod(0o555)
+    done = subprocess.run(
+        [*as_anybody(), *command("--source", "auto")], capture_output=True, text=True, check=False
+    )
+    data_dir.chmod(0o755)
+    assert done.returncode == 2 and done.stdout == ""
+    told = done.stderr.splitlines()[-1]
+    assert f"{NAME} cannot be written to {data_dir} (Permission denied)" in told
+    assert files(data_dir) == []
+
+
+def test_after_a_failed_download_the_next_one_is_whole(
+    data_dir: Path, tlc_sends: Callable, month: bytes
+):
+    tlc_sends(month[:1000], Content_Length=len(month))
+    with refused(UnreachableError, NAME):
+        fetch_path("2021-01")
+    tlc_sends(month)
+    assert len(pd.read_parquet(fetch_path("2021-01"))) == 5

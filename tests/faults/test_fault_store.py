@@ -1,0 +1,175 @@
+"""MLflow's store: used by many processes at once, damaged, read-only, on a full disk, half made."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import as_anybody, refused
+
+from taxi_lib import tracking
+from taxi_lib.errors import TaxiError
+
+PROCESSES, METRICS = 8, 20
+# Processes of their own, but MLflow is imported only once for all of them.
+ANEW = multiprocessing.get_context("forkserver")
+ANEW.set_forkserver_preload(["taxi_lib.tracking"])
+
+
+def start(target: Callable[..., None], runs_dir: Path, *arguments: object) -> BaseProcess:
+    process = ANEW.Process(target=target, args=(runs_dir, *arguments))
+    process.start()
+    return process
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    process.join(120)
+    return process.exitcode
+
+
+def use_store(runs_dir: Path) -> None:
+    os.environ["TAXI_RUNS_DIR"] = str(runs_dir)
+    tracking.use_store()
+
+
+def use_store_and_write(runs_dir: Path, number: int, together: "multiprocessing.Barrier") -> None:
+    together.wait()
+    use_store(runs_dir)
+    together.wait()
+    with mlflow.start_run(run_name=str(number)):
+        for step in range(METRICS):
+            mlflow.log_metric("count", 100 * number + step, step=step)
+
+
+@pytest.mark.slow
+def test_eight_processes_make_the_store_at_once_and_then_all_their_metrics_are_there(
+    runs_dir: Path,
+):
+    together = ANEW.Barrier(PROCESSES)
+    writers = [
+        start(use_store_and_write, runs_dir, number, together) for number in range(PROCESSES)
+    ]
+    assert [exit_code(writer) for writer in writers] == [0] * PROCESSES
+    runs = mlflow.search_runs([tracking.use_store()], output_format="list")
+    assert sorted(int(run.info.run_name) for run in runs) == list(range(PROCESSES))
+    for run in runs:
+        first = 100 * int(run.info.run_name)
+        history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "count")
+        assert [metric.value for metric in history] == list(range(first, first + METRICS))
+
+
+@pytest.fixture(scope="module")
+def sound_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store, in another process: this one shall hold no connection to it."""
+    folder = tmp_path_factory.mktemp("sound")
+    assert exit_code(start(use_store, folder)) == 0
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(runs_dir: Path, sound_store: Path) -> Path:
+    """Return a sound store of this test's own."""
+    runs_dir.mkdir()
+    return Path(shutil.copy(sound_store, runs_dir))
+
+
+def fill_with_garbage(store: Path) -> None:
+    store.write_bytes(b"no database" * 1000)
+
+
+def truncate(store: Path) -> None:
+    store.write_bytes(store.read_bytes()[: store.stat().st_size // 2])
+
+
+def make_of_another_version(store: Path) -> None:
+    with sqlite3.connect(store) as tables:
+        tables.execute("UPDATE alembic_version SET version_num = 'another'")
+    tables.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (fill_with_garbage, "file is not a database"),
+        (truncate, "database disk image is malformed"),
+        (make_of_another_version, "out-of-date database schema"),
+    ],
+    ids=["garbage", "truncated", "another version"],
+)
+def test_a_store_that_is_of_no_use_is_refused_and_left_as_it_is(
+    store: Path, spoil: Callable[[Path], None], fault: str
+):
+    spoil(store)
+    spoiled = store.read_bytes()
+    with refused(TaxiError, str(store), fault, "move it away"):
+        tracking.use_store()
+    assert store.read_bytes() == spoiled
+
+
+def test_a_spoiled_store_that_was_moved_away_is_followed_by_a_new_one(store: Path):
+    fill_with_garbage(store)
+    store.rename(store.with_name("away.db"))
+    assert exit_code(start(use_store, store.parent)) == 0
+    assert store.exists()
+
+
+def test_a_folder_in_place_of_the_store_is_refused_at_once(runs_dir: Path):
+    (runs_dir / "mlflow.db").mkdir(parents=True)
+    begun = time.monotonic()
+    with refused(TaxiError, str(runs_dir / "mlflow.db"), "it is a folder", "move it away"):
+        tracking.use_store()
+    assert time.monotonic() - begun < 5  # MLflow itself would try for 100 seconds
+
+
+@pytest.mark.slow
+def test_a_read_only_store_or_folder_is_refused(store: Path):
+    code = "import sys, warnings; warnings.simplefilter('ignore')\n"
+    code += "from pathlib import Path; from taxi_lib import tracking\n"
+    code += "for path in map(Path, sys.argv[1:]):\n"
+    code += "    mode = path.stat().st_mode; path.chmod(0o555)\n"
+    code += "    try: tracking.use_store()\n"
+    code += "    except ValueError as error: print(error)\n"
+    code += "    finally: path.chmod(mode)"
+    command = [*as_anybody(), sys.executable, "-c", code, store, store.parent]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == [
+        f"MLflow cannot use its store {store} ({path} is read-only): "
+        "make it writable, or set TAXI_RUNS_DIR to a folder of yours."
+        for path in (store, store.parent)
+    ]
+
+
+def use_store_on_a_full_disk(runs_dir: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    with refused(TaxiError, str(runs_dir), "disk I/O error", "make room there"):
+        use_store(runs_dir)
+
+
+def test_a_store_that_a_full_disk_left_half_made_is_made_once_there_is_room(runs_dir: Path):
+    assert exit_code(start(use_store_on_a_full_disk, runs_dir)) == 0
+    assert not (runs_dir / "mlflow.db").exists()
+    assert exit_code(start(use_store, runs_dir)) == 0
+    assert (runs_dir / "mlflow.db").exists()
+
+
+def test_a_store_whose_making_was_killed_is_made_by_the_next(runs_dir: Path):
+    process = start(use_store, runs_dir)
+    while not (partial := runs_dir / "mlflow.part.db").exists():
+        assert process.is_alive()
+        time.sleep(0.005)
+    process.kill()
+    assert exit_code(process) == -signal.SIGKILL
+    assert partial.exists() and not (runs_dir / "mlflow.db").exists()
+    with mlflow.start_run(experiment_id=tracking.use_store()):
+        mlflow.log_metric("rmse", 1.0)
+    assert not partial.exists()
