@@ -1,4 +1,4 @@
-"""The command line: ``python -m taxi_lib run``, ``status``, ``list``, ``prune``, ``data``, ``ui``."""
+"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, ui."""
 
 import os
 import sys

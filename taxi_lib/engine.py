@@ -1,5 +1,6 @@
 """papermill's engine for this workbook: a kernel of this environment, watched cell by cell."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from threading import Event, Timer
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
@@ -72,6 +74,25 @@ class _Client(PapermillNotebookClient):
             self.kernel.on_text(msg["content"]["text"])
         return super().process_message(msg, cell, cell_index)
 
+    async def run(self, env: dict[str, str]) -> None:
+        """Execute the cells up to the first that fails, as papermill does.
+
+        papermill's own way leaves an event loop open in each thread, and two threads that have
+        got it from a third fail with "This event loop is already running".
+        """
+        self.reset_execution_trackers()
+        async with self.async_setup_kernel(env=env):
+            for index, cell in enumerate(self.nb.cells):
+                try:
+                    self.nb_man.cell_start(cell, index)
+                    await self.async_execute_cell(cell, index)
+                except CellExecutionError as error:
+                    self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                    break
+                finally:
+                    self.nb_man.cell_complete(cell, cell_index=index)
+            self.set_widgets_metadata()
+
     async def assign_secrets(self, cell: NotebookNode, **_: object) -> None:
         if "injected-parameters" in cell.metadata.get("tags", []):
             for name, value in self.kernel.secrets.items():
@@ -108,7 +129,7 @@ class _LessonEngine(Engine):
             client.on_cell_executed = client.assign_secrets
             timer.start()
             try:
-                client.execute(env=kernel.env | _own_folders(scratch))
+                asyncio.run(client.run(kernel.env | _own_folders(scratch, kernel.env)))
             finally:
                 timer.cancel()
                 stop_marked(kernel.mark)  # and what its cells have started and left
@@ -132,9 +153,11 @@ def _manager(scratch: str) -> AsyncKernelManager:
     return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ours, config=config)
 
 
-def _own_folders(scratch: str) -> dict[str, str]:
+def _own_folders(scratch: str, env: dict[str, str]) -> dict[str, str]:
     """Return where a kernel keeps what it would write into a home, which may not be writable."""
     folders = {"IPYTHONDIR": f"{scratch}/ipython", "JUPYTER_RUNTIME_DIR": scratch}
-    if not os.access(Path.home(), os.W_OK):
+    try:
+        Path(env.get("HOME") or Path.home(), ".cache").mkdir(exist_ok=True)
+    except OSError:
         folders["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"matplotlib-{os.getuid()}")
     return folders

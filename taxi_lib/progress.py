@@ -4,7 +4,9 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import requests
 
 
 class Board:
@@ -69,27 +71,37 @@ class Bar:
 
 
 @contextmanager
-def bar(key: str, description: str) -> Iterator[Bar]:
-    """Show a bar on Prefect's page for the task that calls this, until the block ends."""
-    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+def bar(api: str, key: str, description: str) -> Iterator[Bar]:
+    """Show a bar on Prefect's page for the task that calls this, until the block ends.
+
+    Parameters
+    ----------
+    api : str
+        The address of Prefect's API.
+    key, description : str
+        Of the progress artifact.
+    """
+    from prefect.artifacts import create_progress_artifact
 
     mark, ended = Bar(), threading.Event()
     artifact = create_progress_artifact(0.0, key=key, description=description)
 
     def publish() -> None:
-        shown = 0.0
-        while not ended.wait(1):
-            if mark.done != shown:
-                shown = mark.done
-                # From a thread of its own: a slow server shall not slow the notebook down.
-                update_progress_artifact(artifact, 100 * shown, description=mark.line)
+        shown, last = "", False
+        while not last:
+            last = ended.wait(1)
+            if mark.line != shown:
+                shown = mark.line
+                told = {"data": 100 * mark.done, "description": shown}
+                # A plain request: Prefect's own update leaves a connection open each time.
+                with suppress(requests.RequestException):  # a server that is away: it stands still
+                    requests.patch(f"{api}/artifacts/{artifact}", json=told, timeout=10)
 
+    # A thread of its own: a slow server shall not slow the notebook down.
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()
     try:
         yield mark
-        mark.done = 1.0
     finally:
         ended.set()
         thread.join()
-        update_progress_artifact(artifact, 100 * mark.done, description=mark.line or description)

@@ -65,7 +65,7 @@ def run_notebook(
 ) -> dict[str, Any]:
     """Run one notebook, tell each cell, and keep the evidence; a failure names its cell."""
     logger = get_run_logger()
-    with bar(_as_key(contract.name), contract.title) as shown:
+    with bar(walk.env["PREFECT_API_URL"], _as_key(contract.name), contract.title) as shown:
 
         def progress(line: str, done: float) -> None:
             logger.info(line)
@@ -75,6 +75,7 @@ def run_notebook(
         told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
         around = runner.Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
         run = runner.run_notebook(contract, values, around)
+        shown.tell(run.error or "completed", shown.done if run.error else 1.0)
     evidence.keep(run, contract, inputs, walk.folder)
     if run.error:
         zombies.close_tracked(f"{walk.env[MARK]}/{contract.name}-")

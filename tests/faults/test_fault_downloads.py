@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -137,8 +138,10 @@ def test_a_server_that_stalls_is_given_up(
     tlc_sends(
         month[: int(part * len(month))], then=lambda: given_up.wait(20), Content_Length=len(month)
     )
+    begun = time.monotonic()
     with refused(UnreachableError, NAME, "broke off", "put the file there"):
         fetch_path("2021-01")
+    assert time.monotonic() - begun < 10
     given_up.set()
     assert files(data_dir) == []
 
@@ -205,10 +208,25 @@ def test_a_tag_that_is_no_checksum_is_ignored(
     assert fetch_path("2021-01").read_bytes() == month
 
 
-def test_several_processes_at_once_download_once(data_dir: Path, tlc_sends: Callable, month: bytes):
-    asked = tlc_sends(month)
+def say_ready_and_fetch(place: Path) -> Path:
+    (place / str(os.getpid())).touch()
+    return fetch_path("2021-01")
+
+
+def test_two_processes_at_once_download_once(
+    data_dir: Path, tlc_sends: Callable, month: bytes, tmp_path: Path
+):
+    ready = tmp_path / "ready"
+    ready.mkdir()
+
+    def wait_for_the_other() -> None:
+        while len(files(ready)) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)
+
+    asked = tlc_sends(month, then=wait_for_the_other)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        paths = list(pool.map(fetch_path, ["2021-01"] * 2))
+        paths = list(pool.map(say_ready_and_fetch, [ready] * 2))
     assert paths == [data_dir / NAME] * 2
     assert files(data_dir) == [NAME] and asked == [f"/{NAME}"]
 

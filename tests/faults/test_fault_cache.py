@@ -1,0 +1,233 @@
+"""What is not run again, and what is noticed: each in a walkthrough on the tests' real server."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from cells import GREETING, write_cells
+from prefect import get_client
+from prefect.client.schemas import filters
+from walks import statuses, summary_of, walk
+
+from taxi_lib import freshness, history, settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+# A notebook that counts its own runs, where no fingerprint looks.
+COUNT = "with open({file!r}, 'a') as file: file.write('run ')"
+REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with one notebook, in a workspace of this test's own."""
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    write_one(folder)
+    return folder
+
+
+def write_one(folder: Path, *more: str, **arguments: str) -> Path:
+    count = COUNT.format(file=str(folder / "count"))
+    return write_cells(folder, count, *more, REPORT, name="01_one", **arguments)
+
+
+def times_run(folder: Path) -> int:
+    return (folder / "count").read_text().count("run")
+
+
+def why_stale(folder: Path, **given: object) -> str:
+    request = {"notebooks": None, "parameters": given, "folder": str(folder)}
+    ((_, reason),) = freshness.reasons(request)
+    return reason
+
+
+def tasks_of(run_dir: str) -> dict[str, str]:
+    """Return the states that Prefect shows for the notebooks of a run."""
+    with get_client(sync_client=True) as client:
+        named = filters.FlowFilter(name=filters.FlowFilterName(any_=["walkthrough"]))
+        runs = client.read_flow_runs(flow_filter=named)
+        (run,) = (run for run in runs if run.parameters["run_dir"] == run_dir)
+        this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
+        return {t.name: t.state_name for t in client.read_task_runs(flow_run_filter=this)}
+
+
+def test_a_second_walkthrough_with_nothing_changed_runs_nothing(project: Path, tmp_path: Path):
+    first = walk(project)
+    assert why_stale(project) == ""
+    second = walk(project, run_dir=tmp_path / "second")
+    assert (statuses(first), statuses(second)) == ({"01_one": "completed"}, {"01_one": "cached"})
+    assert times_run(project) == 1
+    before, now = (report["notebooks"][0] for report in (first, second))
+    assert now["results"] == before["results"] == {"rmse": 6.5}
+    for name in ("output", "html", "log"):  # every run has its own copy
+        assert Path(now[name]).parent == tmp_path / "second"
+        assert Path(now[name]).read_bytes() == Path(before[name]).read_bytes()
+    assert tasks_of(str(tmp_path / "second"))["01_one"] == "Cached"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text().replace("6.5", "5.6"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(Path.unlink, "is gone"), (truncate, "was changed"), (edit, "was changed")],
+)
+def test_an_executed_notebook_that_was_tampered_with_is_made_anew(
+    project: Path, spoil: Callable[[Path], None], reason: str
+):
+    output = Path(walk(project)["notebooks"][0]["output"])
+    spoil(output)
+    assert why_stale(project) == f"01_one.ipynb {reason}"
+    report = walk(project)
+    assert times_run(project) == 2 and statuses(report) == {"01_one": "completed"}
+    assert "6.5" in Path(report["notebooks"][0]["output"]).read_text()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"run": {}}', "null"])
+def test_a_damaged_record_is_not_believed(project: Path, content: str):
+    walk(project)
+    (record,) = settings.runs_dir().glob(".records/*/*.json")
+    record.write_text(content)
+    assert why_stale(project) == "no good run yet"
+    walk(project)
+    assert times_run(project) == 2 and why_stale(project) == ""
+
+
+def test_a_damaged_result_in_prefects_cache_is_made_anew(project: Path):
+    walk(project)
+    (record,) = settings.runs_dir().glob(".records/*/*.json")
+    stored = list(Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem))
+    assert stored
+    stored[0].write_bytes(b"\x80\x04 no result at all")
+    report = walk(project)
+    assert report["status"] == "completed" and times_run(project) == 2
+    assert report["notebooks"][0]["results"] == {"rmse": 6.5}
+
+
+def test_what_prefect_keeps_of_a_notebook_is_text_that_cannot_run(project: Path):
+    walk(project)
+    (record,) = settings.runs_dir().glob(".records/*/*.json")
+    (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
+    assert json.loads(stored.read_text())["metadata"]["serializer"]["type"] == "json"
+
+
+def test_changed_prose_is_put_in_without_a_run(project: Path):
+    walk(project)
+    path = project / "01_one.ipynb"
+    path.write_text(path.read_text().replace("# 1. Test", "# 1. Told anew"))
+    assert why_stale(project) == ""
+    (run,) = walk(project)["notebooks"]
+    assert (run["status"], times_run(project)) == ("cached", 1)
+    assert "Told anew" in Path(run["html"]).read_text()
+    cells = nbformat.read(run["output"], as_version=4).cells
+    assert [cell.execution_count for cell in cells if cell.cell_type == "code"] == [1, 2, 3]
+    assert why_stale(project) == "" and walk(project)["notebooks"][0]["status"] == "cached"
+
+
+def change_code(folder: Path) -> dict[str, Any]:
+    write_one(folder, "1 + 1")
+    return {}
+
+
+def change_helper(folder: Path) -> dict[str, Any]:
+    (folder / "helper.py").write_text("")
+    return {}
+
+
+def change_parameter(_: Path) -> dict[str, Any]:
+    return {"greeting": "good day"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (change_code, "cells"),
+        (change_helper, "helpers"),
+        (change_parameter, "parameters (greeting)"),
+    ],
+)
+def test_a_changed_input_is_named_and_runs_the_notebook(
+    project: Path, change: Callable[[Path], dict[str, Any]], reason: str
+):
+    walk(project)
+    given = change(project)
+    assert why_stale(project, **given) == reason
+    walk(project, parameters=given)
+    assert times_run(project) == 2
+    assert why_stale(project, **given) == ""
+
+
+def test_changed_data_is_named_and_runs_the_notebook(
+    project: Path, write_month: Callable[..., Path]
+):
+    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
+    write_one(project, parameters=months)
+    write_month("2021-01")
+    walk(project)
+    assert why_stale(project) == ""
+    write_month("2021-01", trip_distance=7.0)
+    assert why_stale(project) == "data (green_tripdata_2021-01.parquet)"
+    walk(project)
+    assert times_run(project) == 2
+
+
+def test_the_same_data_found_elsewhere_is_the_same(project: Path, write_month: Callable[..., Path]):
+    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
+    write_one(project, parameters=months)
+    write_month("2021-01")
+    walk(project)
+    walk(project, source="local")
+    assert times_run(project) == 1
+
+
+def test_force_runs_all(project: Path):
+    walk(project)
+    assert statuses(walk(project, force=True)) == {"01_one": "completed"}
+    assert times_run(project) == 2
+
+
+def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_path: Path):
+    write_cells(
+        project,
+        f"from pathlib import Path; assert Path({str(tmp_path / 'mended')!r}).exists(), 'broken'",
+        name="02_two",
+        parameters=GREETING,
+    )
+    failed = walk(project)
+    assert statuses(failed) == {"01_one": "completed", "02_two": "failed"}
+    (tmp_path / "mended").touch()
+    folder, request = history.to_resume()
+    resumed = walk(**request | {"folder": Path(request["folder"]), "run_dir": folder})
+    assert statuses(resumed) == {"01_one": "cached", "02_two": "completed"}
+    assert times_run(project) == 1
+    assert resumed["folder"] == failed["folder"]
+    assert "broken" in (folder / "02_two.attempt-1.html").read_text()  # nothing is lost
+
+
+def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(project: Path):
+    for number in range(3):
+        walk(project, parameters={"greeting": str(number)})
+    removed = history.prune(keep=1)
+    assert len(removed) == 2 and not any(folder.exists() for folder in removed)
+    assert why_stale(project, greeting="2") == ""
+    assert why_stale(project, greeting="0") == "parameters (greeting)"
+    assert summary_of(settings.runs_dir() / "latest")["status"] == "completed"
+
+
+def test_a_notebook_that_was_edited_while_it_ran_is_not_taken_for_what_it_is_now(project: Path):
+    path = project / "01_one.ipynb"
+    write_one(project, f"path = {str(path)!r}", "open(path, 'a').write(' ')")
+    change = "text = open(path).read(); open(path, 'w').write(text.replace('6.5', '5.5'))"
+    write_one(project, f"path = {str(path)!r}", change)
+    walk(project)
+    assert why_stale(project) == "no good run yet" or why_stale(project) == "cells"

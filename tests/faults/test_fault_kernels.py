@@ -1,0 +1,214 @@
+"""What a notebook's kernel may do or suffer, and what is left of it: no Prefect in these."""
+
+import json
+import os
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from cells import printed, run_path, write_cells
+from nbformat.v4 import new_code_cell
+
+from taxi_lib.contracts import read_contract
+from taxi_lib.engine import Limits
+from taxi_lib.errors import ContractError
+from taxi_lib.results import NotebookRun
+
+DIED = "cell 5/5 · Work: the kernel died (out of memory, or killed)"
+
+
+def run_cells(folder: Path, *sources: str, **arguments: object) -> NotebookRun:
+    return run_path(write_cells(folder, *sources), folder / "run", **arguments)
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["os.kill(os.getpid(), 9)", "os._exit(0)", "os._exit(1)", "import ctypes; ctypes.string_at(0)"],
+)
+def test_a_kernel_that_dies_in_a_cell_is_a_failure_worth_a_second_try(tmp_path: Path, end: str):
+    run = run_cells(tmp_path, "print('before', flush=True)", f"import os; {end}")
+    assert (run.status, run.error, run.may_pass) == ("failed", DIED, True)
+    assert "before" in printed(run) and "before" in Path(run.log).read_text()
+    assert Path(run.html).is_file()
+
+
+def test_a_cell_that_runs_out_of_memory_is_named(tmp_path: Path):
+    greedy = """import resource
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+hoard = bytearray(2**31)"""
+    run = run_cells(tmp_path, greedy)
+    assert run.error.startswith("cell 4/4 · Work: MemoryError") and not run.may_pass
+    assert "bytearray" in run.cell
+
+
+def test_a_cell_that_hangs_is_stopped(tmp_path: Path):
+    run = run_cells(tmp_path, "import time; time.sleep(600)", limits=Limits(cell=1))
+    assert run.error == "cell 4/4 · Work: it took longer than 1 seconds and was stopped"
+    assert run.seconds < 60 and not run.may_pass
+
+
+def test_a_notebook_that_no_interrupt_can_reach_is_stopped(tmp_path: Path):
+    deaf = "import re; re.match('(a+)+$', 'a' * 50 + 'b')"  # one call, which keeps the GIL
+    run = run_cells(tmp_path, deaf, limits=Limits(notebook=4))
+    assert run.error.endswith("the notebook took longer than 4 seconds and was stopped")
+    assert run.seconds < 60
+
+
+def test_what_a_cell_has_started_ends_with_its_notebook(tmp_path: Path):
+    leave = """import subprocess
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(child.pid)"""
+    run = run_cells(tmp_path, leave)
+    assert run.status == "completed"
+    assert not psutil.pid_exists(int(printed(run)))
+
+
+def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
+    run = run_cells(tmp_path, "for _ in range(50): print('x' * 1_000_000)")
+    assert run.status == "completed"
+    assert "characters left out: see the log" in printed(run)
+    assert Path(run.output).stat().st_size < 2_000_000 > Path(run.html).stat().st_size
+    assert Path(run.log).stat().st_size > 50_000_000
+
+
+def test_ten_thousand_lines_are_all_in_the_log(tmp_path: Path):
+    lines: list[str] = []
+    run = run_cells(tmp_path, "for n in range(10_000): print('line', n)", text=lines.append)
+    assert Path(run.log).read_text().count("line ") == 10_000
+    assert "".join(lines).count("line ") == 10_000
+    assert printed(run).endswith("line 9999\n")
+
+
+def test_another_python3_kernel_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}
+    (foreign / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    assert sys.prefix in printed(run_cells(tmp_path, "import sys; print(sys.prefix)"))
+
+
+def test_a_notebook_for_an_unknown_kernel_is_refused(tmp_path: Path):
+    path = write_cells(tmp_path, "1")
+    for kernel in ({"name": "ir", "language": "R"}, {"name": "nowhere"}):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata["kernelspec"] = kernel | {"display_name": "x"}
+        nbformat.write(notebook, path)
+        with pytest.raises(ContractError, match=f"is for the kernel '{kernel['name']}', and this"):
+            read_contract(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("<<<<<<< HEAD", "is not a notebook"),
+        ("{}", "is not a notebook|has 0 cells tagged parameters"),
+        ("", "is not a notebook"),
+    ],
+)
+def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path, content: str, told: str):
+    path = tmp_path / "01_broken.ipynb"
+    path.write_text(content)
+    with pytest.raises(ContractError, match=rf"^01_broken\.ipynb ({told})"):
+        read_contract(path)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_notebook_needs_exactly_one_parameters_cell(tmp_path: Path, count: int):
+    path = write_cells(tmp_path, "1")
+    notebook = nbformat.read(path, as_version=4)
+    tagged = {"tags": ["parameters"]}
+    notebook.cells[1:2] = [new_code_cell("n: int = 1  # n", metadata=tagged) for _ in range(count)]
+    nbformat.write(notebook, path)
+    with pytest.raises(ContractError, match=f"has {count} cells tagged parameters: give it"):
+        read_contract(path)
+
+
+VALUES = {
+    "text: str": "quo\"te 'single' back\\slash new\nline {brace} ünï ''' \"\"\" $(x) `x` \x00",
+    "code: str": '__import__("os").system("touch injected")',
+    "none: str | None": None,
+    "whole: int": -(10**20),
+    "share: float": 1e-300,
+    "switch: bool": False,
+    "zones: list": [1, "two", None, [3.5]],
+    "table: dict": {"a b": {"ü": [True]}},
+    "where: Path": "/räume/mit leerzeichen",
+    "day: date": "2021-02-28",
+    'how: Literal["one", "two"]': "two",
+}
+
+
+def test_every_value_arrives_as_it_was_given_and_none_becomes_code(tmp_path: Path):
+    imports = "from datetime import date\nfrom pathlib import Path\nfrom typing import Literal\n"
+    empty = {"str": "''", "int": "0", "float": "0.0", "bool": "True", "list": "[]", "dict": "{}"}
+    lines = []
+    for field in VALUES:
+        kind = field.split(": ")[1]
+        default = {"Path": "'.'", "date": "'2021-01-01'"}.get(kind, empty.get(kind, "None"))
+        default = '"one"' if kind.startswith("Literal") else default
+        lines.append(f"{field} = {default}  # a value")
+    names = [field.split(":")[0] for field in VALUES]
+    show = f"import json; print(json.dumps([{', '.join(names)}]))"
+    path = write_cells(tmp_path, show, parameters=imports + "\n".join(lines))
+    given = dict(zip(names, VALUES.values(), strict=True))
+    run = run_path(path, tmp_path / "run", given | {"day": date(2021, 2, 28)})
+    assert json.loads(printed(run)) == list(VALUES.values())
+    assert not (tmp_path / "run" / "injected").exists()
+
+
+def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
+    report = "from taxi_lib.results import report_results; report_results(rmse={}, {})"
+    promise = "rmse: float  # minutes [0 to 60]\nrows: int  # read"
+    for value, more, told in (
+        ("61.5", "rows=3", "its results: rmse is 61.5, expected float, 0 to 60: minutes."),
+        ("'6'", "rows=3", "its results: rmse is '6', expected float"),
+        ("6.5", "", "its results: rows was promised and not reported"),
+        ("6.5", "rows=3, extra=1", "its results: extra was reported and not promised"),
+    ):
+        path = write_cells(tmp_path, report.format(value, more), results=promise)
+        run = run_path(path, tmp_path / "run")
+        assert run.status == "failed" and run.error.startswith(told)
+        assert Path(run.html).is_file()
+
+
+def test_a_clock_that_jumps_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now, calls = time.time, []
+
+    def jumping() -> float:
+        calls.append(None)
+        return now() + (-1) ** len(calls) * 86_400 * len(calls)
+
+    monkeypatch.setattr("time.time", jumping)
+    run = run_cells(tmp_path, "print('well')")
+    monkeypatch.undo()
+    assert (run.status, printed(run)) == ("completed", "well\n")
+    assert 0 < run.seconds < 60
+
+
+def test_a_month_that_has_not_begun_by_the_clock_is_refused(tmp_path: Path):
+    path = write_cells(tmp_path, "1", parameters='month: str = "2009-01"  # month')
+    with pytest.raises(ContractError, match=r"month is '2099-12', which has not begun \(this mach"):
+        read_contract(path).check({"month": "2099-12"})
+
+
+def test_unicode_and_spaces_in_every_path(tmp_path: Path):
+    folder = tmp_path / "räume mit {leer}zeichen #1 '日本'"
+    folder.mkdir()
+    run = run_cells(folder, "import os; print(os.getcwd())")
+    assert printed(run) == f"{folder / 'run'}\n"
+
+
+@pytest.mark.parametrize("home", [None, "/proc", "/nowhere"])
+def test_a_home_that_is_not_there_or_not_writable(tmp_path: Path, home: str | None):
+    env = {name: value for name, value in os.environ.items() if name != "HOME"}
+    draw = "import matplotlib.pyplot as plt; fig = plt.figure(); print('drawn')"
+    run = run_cells(tmp_path, draw, env=env | ({"HOME": home} if home else {}))
+    assert (run.status, run.error) == ("completed", None)
+    assert printed(run).startswith("drawn")
