@@ -158,8 +158,12 @@ class _Attempt:
         for cell in notebook.cells:
             if "outputs" in cell:
                 cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())
-        write_text(self.output, nbformat.writes(notebook))
-        self.partial.unlink()
+        try:
+            write_text(self.output, nbformat.writes(notebook))
+        except TaxiError:
+            self.partial.unlink()  # on a full disk this makes room for its own successor
+            write_text(self.output, nbformat.writes(notebook))
+        self.partial.unlink(missing_ok=True)
         return notebook
 
     def _broken_promise(

@@ -47,7 +47,7 @@ def recover(address: str) -> list[Ongoing]:
             stop_marked(run.mark)
             crash(address, id={"any_": [run.flow_run]})
             close_tracked(run.mark)
-            summary.interrupted(run.folder)
+            summary.interrupted(Path(run.folder))
         return runs
 
 

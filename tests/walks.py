@@ -31,12 +31,12 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
     return {run["name"]: run["status"] for run in report["notebooks"]}
 
 
-def start(*arguments: object, **env: str | None) -> subprocess.Popen:
+def start(*arguments: object, cwd: Path = ROOT, **env: str | None) -> subprocess.Popen:
     """Start ``python -m taxi_lib run``; a variable that is None is not set at all."""
     own = {name: value for name, value in (os.environ | env).items() if value is not None}
     return subprocess.Popen(
         [sys.executable, "-m", "taxi_lib", "run", *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         env=own,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -46,9 +46,9 @@ def start(*arguments: object, **env: str | None) -> subprocess.Popen:
     )
 
 
-def run(*arguments: object, **env: str | None) -> tuple[int, str]:
+def run(*arguments: object, cwd: Path = ROOT, **env: str | None) -> tuple[int, str]:
     """Run ``python -m taxi_lib run``; its exit status and what it printed."""
-    process = start(*arguments, **env)
+    process = start(*arguments, cwd=cwd, **env)
     printed, _ = process.communicate(timeout=300)
     return process.returncode, printed
 
@@ -62,6 +62,11 @@ def wait_until(look: Callable[[], object], seconds: float = 60) -> None:
     while not look():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be forgotten does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def belonging_to(folder: Path) -> list[str]:

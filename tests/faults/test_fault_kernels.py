@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from cells import printed, run_path, write_cells
 from nbformat.v4 import new_code_cell
+from walks import alive
 
 from taxi_lib.contracts import read_contract
 from taxi_lib.engine import Limits
@@ -64,7 +64,7 @@ child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 print(child.pid)"""
     run = run_cells(tmp_path, leave)
     assert run.status == "completed"
-    assert not psutil.pid_exists(int(printed(run)))
+    assert not alive(int(printed(run)))
 
 
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
@@ -205,7 +205,7 @@ def test_unicode_and_spaces_in_every_path(tmp_path: Path):
     assert printed(run) == f"{folder / 'run'}\n"
 
 
-@pytest.mark.parametrize("home", [None, "/proc", "/nowhere"])
+@pytest.mark.parametrize("home", [None, "/proc", "/proc/nowhere"])
 def test_a_home_that_is_not_there_or_not_writable(tmp_path: Path, home: str | None):
     env = {name: value for name, value in os.environ.items() if name != "HOME"}
     draw = "import matplotlib.pyplot as plt; fig = plt.figure(); print('drawn')"

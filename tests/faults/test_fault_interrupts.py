@@ -1,0 +1,160 @@
+"""A walkthrough that is interrupted, killed, or loses its server, in a process of its own."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cells import write_cells
+from prefect import get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun
+from walks import alive, belonging_to, run, start, statuses, summary_of, wait_until
+
+from taxi_lib.ports import free_port, is_healthy
+from taxi_lib.processes import program
+
+pytestmark = pytest.mark.slow
+
+# Begins an MLflow run and a process of its own, says so, and waits; at the second try it is quick.
+WAITING = """import os, subprocess, time
+from pathlib import Path
+import mlflow
+mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+run = mlflow.start_run(log_system_metrics=False)
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+begun = Path({begun!r})
+again = begun.exists()
+begun.write_text(f"{{os.getpid()}} {{child.pid}}")
+if not again:
+    time.sleep(600)
+mlflow.end_run()"""
+ENDINGS = {".ipynb", ".html", ".log", ".json"}
+
+
+class Project:
+    """A folder of notebooks, one of which waits, and the workspace in which it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.runs = folder / "project", folder / "runs"
+        self.folder.mkdir()
+        self.begun, self.run_dir = folder / "begun", self.runs / "one"
+        waiting = WAITING.format(begun=str(self.begun))
+        write_cells(self.folder, "print('quick')", name="01_quick")
+        write_cells(self.folder, waiting, "print('after')", name="02_waiting")
+        self.env = {"TAXI_RUNS_DIR": str(self.runs), "MLFLOW_TRACKING_URI": ""}
+        self.arguments = ["--folder", self.folder, "--run-dir", self.run_dir, "--jobs", 2]
+
+    def start_and_wait(self, **env: str) -> subprocess.Popen:
+        process = start(*self.arguments, **self.env | env)
+        wait_until(lambda: self.begun.exists() or process.poll() is not None, seconds=120)
+        wait_until(lambda: len(self.begun.read_text().split()) == 2)
+        wait_until(lambda: (self.run_dir / "01_quick.json").exists())
+        return process
+
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in self.begun.read_text().split()]
+
+    def flow_run(self) -> FlowRun:
+        with get_client(sync_client=True) as client:
+            named = filters.FlowFilter(name=filters.FlowFilterName(any_=["walkthrough"]))
+            runs = client.read_flow_runs(flow_filter=named)
+            mine = [r for r in runs if r.parameters["run_dir"] == str(self.run_dir)]
+            return min(mine, key=lambda run: run.created)
+
+    def tracked(self) -> list[str]:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.runs / 'mlflow.db'}")
+        return [run.info.status for run in client.search_runs(["0"], order_by=["start_time ASC"])]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on(
+    project: Project, number: signal.Signals
+):
+    process = project.start_and_wait()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    wait_until(lambda: belonging_to(project.runs) == [], seconds=20)
+    assert not any(alive(pid) for pid in project.processes())
+    # What lies there under a final name is whole; nothing is said to be the last finished run.
+    left = {path.suffix for path in project.run_dir.iterdir() if "part" not in path.name}
+    assert left <= ENDINGS and not (project.runs / "latest").exists()
+    told = summary_of(project.run_dir)["status"]
+    assert told == ("running" if number == signal.SIGKILL else "interrupted")
+
+    status, printed = run("--resume", **project.env)
+    assert status == 0, printed
+    again = statuses(summary_of(project.run_dir))
+    assert again == {"01_quick": "cached", "02_waiting": "completed"}
+    # Nobody is told that the first one is still running.
+    assert project.flow_run().state.is_crashed()
+    assert project.tracked() == ["KILLED", "FINISHED"]
+    assert belonging_to(project.runs) == []
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[list[subprocess.Popen]]:
+    """Yield a list of the Prefect servers of this test; they end with it."""
+    servers: list[subprocess.Popen] = []
+    yield servers
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+def serve(home: Path, port: int) -> subprocess.Popen:
+    start_it = [program("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    server = subprocess.Popen(
+        start_it,
+        env=env | {"PREFECT_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: is_healthy(f"http://127.0.0.1:{port}/api"), seconds=120)
+    return server
+
+
+def test_a_server_that_is_stopped_and_started_again_does_not_stop_the_walkthrough(
+    project: Project, own_server: list[subprocess.Popen], tmp_path: Path
+):
+    port, home = free_port(), tmp_path / "home"
+    home.mkdir()
+    own_server.append(serve(home, port))
+    api = f"http://127.0.0.1:{port}/api"
+    write_cells(
+        project.folder,
+        f"from pathlib import Path; Path({str(project.begun)!r}).write_text('1 2')",
+        "import time; time.sleep(12)",
+        name="02_waiting",
+    )
+    process = project.start_and_wait(PREFECT_API_URL=api)
+    own_server[0].kill()
+    own_server[0].wait()
+    own_server.append(serve(home, port))
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert set(statuses(summary_of(project.run_dir)).values()) == {"completed"}
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_two_runs_do_not_share_a_folder(project: Project):
+    process = project.start_and_wait()
+    status, printed = run(*project.arguments, **project.env)
+    assert status == 2
+    assert f"Another run is going on in {project.run_dir}: wait for it, or choose" in printed
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode != 0
