@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from taxi_lib.errors import ContractError
 from taxi_lib.kinds import KINDS, adapter, check_limit, in_words, inside_workspace, kind_of
-from taxi_lib.months import check_begun
+from taxi_lib.months import MONTH, check_begun
 from taxi_lib.results import Value
 
 # Lines that a parameters cell may begin with, for the types of its fields.
@@ -96,7 +96,10 @@ class Field:
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema: what Prefect draws its form from."""
         schema = adapter(self.name, self.type, self.limit).json_schema()
-        return schema | {"title": self.name, "description": self.help, "default": self.default}
+        if self.is_month:
+            schema |= {"pattern": f"^{MONTH.pattern}$"}  # holds for texts, not for None
+        # No default: two notebooks may have different ones for the same name.
+        return schema | {"title": self.name, "description": self.help}
 
     def _refused(self, value: object) -> ContractError:
         shown = repr(value)

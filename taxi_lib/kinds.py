@@ -58,8 +58,8 @@ def _wrapped(convert: Callable[[object], str]) -> Callable[[object], str]:
 # text, because papermill can write nothing else down as Python.
 KINDS: dict[str, Any] = {
     "str": str,
-    "int": Annotated[int, BeforeValidator(_number)],
-    "float": Annotated[float, BeforeValidator(_number)],
+    "int": int,
+    "float": float,
     "bool": bool,
     "None": type(None),
     "date": _text(_date_text, "date"),
@@ -90,7 +90,7 @@ def kind_of(annotation: ast.expr) -> str:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     kind = ast.unparse(annotation)
-    _python_type(kind)
+    _python_type(kind, {})
     return kind
 
 
@@ -107,12 +107,8 @@ def check_limit(limit: str, kind: str) -> None:
 @functools.cache
 def adapter(name: str, kind: str, limit: str = "", strict: bool = False) -> TypeAdapter:
     """Return what checks the values of a field; see :class:`taxi_lib.fields.Field`."""
-    python_type = settings.Source if name == "source" else _python_type(kind)
-    bounds = pydantic.Field(**_bounds(limit), allow_inf_nan=False) if "float" in kind else None
-    if bounds is None and _bounds(limit):
-        bounds = pydantic.Field(**_bounds(limit))
-    config = pydantic.ConfigDict(strict=strict)
-    return TypeAdapter(Annotated[python_type, bounds] if bounds else python_type, config=config)
+    python_type = settings.Source if name == "source" else _python_type(kind, _bounds(limit))
+    return TypeAdapter(python_type, config=pydantic.ConfigDict(strict=strict))
 
 
 def in_words(name: str, kind: str) -> str:
@@ -151,17 +147,22 @@ def _bounds(limit: str) -> dict[str, float]:
     return {}
 
 
-def _python_type(kind: str) -> Any:  # noqa: ANN401 (a type, or what typing makes of several)
-    return _resolve(ast.parse(kind, mode="eval").body)
+def _python_type(kind: str, bounds: dict[str, float]) -> Any:  # noqa: ANN401 (what typing makes)
+    return _resolve(ast.parse(kind, mode="eval").body, bounds)
 
 
-def _resolve(node: ast.expr) -> Any:  # noqa: ANN401
+def _resolve(node: ast.expr, bounds: dict[str, float]) -> Any:  # noqa: ANN401
     match node:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return operator.or_(_resolve(left), _resolve(right))
+            return operator.or_(_resolve(left, bounds), _resolve(right, bounds))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             values = ast.literal_eval(choices)
             return Literal[values if isinstance(values, tuple) else (values,)]
+        case ast.Name(id="int"):
+            return Annotated[int, pydantic.Field(**bounds), BeforeValidator(_number)]
+        case ast.Name(id="float"):
+            limits = pydantic.Field(**bounds, allow_inf_nan=False)
+            return Annotated[float, limits, BeforeValidator(_number)]
         case ast.Name(id=name):
             return KINDS[name]
         case ast.Constant(value=None):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from taxi_lib.errors import ContractError
 
 # The TLC's records begin in 2009.
-_MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
+MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
 
 
 def check_month(month: str, what: str = "month") -> str:
@@ -29,7 +29,7 @@ def check_month(month: str, what: str = "month") -> str:
     >>> check_month("2021-01")
     '2021-01'
     """
-    if isinstance(month, str) and _MONTH.fullmatch(month):
+    if isinstance(month, str) and MONTH.fullmatch(month):
         return month
     raise ContractError(
         f"{what} is {month!r}, which is not a month: write year and month like 2021-01."

@@ -1,0 +1,181 @@
+"""The flow that runs notebooks: what it shows on Prefect's server, retries, and side by side."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import GREETING, write_cells
+from prefect import get_client
+from prefect.client.schemas import filters, sorting
+from prefect.client.schemas.objects import Artifact, FlowRun
+from walks import statuses, walk
+
+from taxi_lib.records import logs_of, tasks_of
+from taxi_lib.walkthrough import walkthrough
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder for notebooks, in a workspace of this test's own."""
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+def flow_run(run_dir: Path) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        newest = sorting.FlowRunSort.START_TIME_DESC
+        runs = client.read_flow_runs(sort=newest, limit=20)
+        return next(run for run in runs if run.parameters.get("run_dir") == str(run_dir))
+
+
+def artifacts(run: FlowRun) -> dict[str, Artifact]:
+    made_by = filters.ArtifactFilterFlowRunId(any_=[run.id])
+    wanted = filters.ArtifactFilter(flow_run_id=made_by)
+    with get_client(sync_client=True) as client:
+        return {a.key: a for a in client.read_artifacts(artifact_filter=wanted)}
+
+
+def test_a_failure_is_named_in_its_task_its_log_and_an_artifact_and_the_others_go_on(
+    project: Path, tmp_path: Path
+):
+    write_cells(project, "x = 41", "x / 0", "print('never')", name="01_bad")
+    write_cells(project, REPORT, name="02_good")
+    report = walk(project, run_dir=tmp_path / "here")
+    assert statuses(report) == {"01_bad": "failed", "02_good": "completed"}
+    run = flow_run(tmp_path / "here")
+    assert run.state.is_failed()
+    where = "cell 5/6 · Work: ZeroDivisionError: division by zero"
+    assert run.state.message == f"1 of 2 notebooks failed: 01_bad: {where}."
+    tasks = {task.name: task for task in tasks_of(run.id)}
+    assert tasks["01_bad"].state_name == "Failed" and where in tasks["01_bad"].state.message
+    assert tasks["01_bad"].run_count == 1  # a failed cell fails again
+    assert tasks["02_good"].state_name == "Completed"
+    told = [log.message for log in logs_of(run.id) if "01_bad failed at" in log.message]
+    assert where in told[0] and "x / 0" in told[0]
+    page = artifacts(run)["failed-01-bad"].data
+    for part in ("01_bad", where, "x / 0", str(tmp_path / "here" / "01_bad.html")):
+        assert part in page
+
+
+def test_a_bar_on_prefects_page_tells_how_far_a_notebook_is(project: Path, tmp_path: Path):
+    write_cells(project, "import time; time.sleep(3)", name="01_slow")
+    walk(project, run_dir=tmp_path / "here")
+    bar = artifacts(flow_run(tmp_path / "here"))["01-slow"]
+    assert (bar.type, bar.data, bar.description) == ("progress", 100.0, "completed")
+
+
+def test_a_kernel_that_died_gets_a_second_try_and_its_evidence_stays(project: Path, tmp_path: Path):
+    once = tmp_path / "once"
+    die = f"""import os
+from pathlib import Path
+first = not Path({str(once)!r}).exists()
+Path({str(once)!r}).touch()
+if first:
+    os.kill(os.getpid(), 9)"""
+    write_cells(project, die, REPORT, name="01_dies")
+    report = walk(project, run_dir=tmp_path / "here")
+    assert statuses(report) == {"01_dies": "completed"}
+    assert "kernel died" in (tmp_path / "here" / "01_dies.attempt-1.log").read_text()
+
+
+def test_a_store_that_is_busy_gets_a_second_try(project: Path, tmp_path: Path):
+    busy = f"""import sqlite3
+store = sqlite3.connect({str(tmp_path / "store.db")!r}, timeout=0.1)
+try:
+    store.execute("create table runs (id)")
+except sqlite3.OperationalError:
+    open({str(tmp_path / "tries")!r}, "a").write("try ")
+    raise"""
+    holder = sqlite3.connect(tmp_path / "store.db")
+    holder.execute("begin exclusive")
+    write_cells(project, busy, name="01_busy")
+    report = walk(project)
+    holder.close()
+    assert "database is locked" in report["notebooks"][0]["error"]
+    assert (tmp_path / "tries").read_text().split() == ["try", "try"]
+
+
+def test_results_are_the_same_side_by_side_and_one_by_one(project: Path, tmp_path: Path):
+    train = """import mlflow
+import numpy as np
+from xgboost import XGBRegressor
+from taxi_lib import tracking
+from taxi_lib.results import report_results
+tracking.use_store()
+random = np.random.default_rng(0)
+X = random.normal(size=(2000, 5))
+with mlflow.start_run():
+    model = XGBRegressor(n_estimators=20, random_state=0).fit(X, X[:, 0])
+    mlflow.log_metric("rmse", 1.0)
+report_results(rmse=float(model.predict(X).sum()), where=int({number}))"""
+    for number in range(1, 4):
+        write_cells(project, train.format(number=number), name=f"{number:02d}_train")
+    reports = [
+        walk(project, jobs=jobs, force=True, run_dir=tmp_path / str(jobs)) for jobs in (1, 3)
+    ]
+    one_by_one, side_by_side = (
+        [(run["name"], run["status"], run["results"]) for run in report["notebooks"]]
+        for report in reports
+    )
+    assert one_by_one == side_by_side
+    assert {status for _, status, _ in one_by_one} == {"completed"}
+    spans = [(task.start_time, task.end_time) for task in tasks_of(flow_run(tmp_path / "3").id)]
+    assert max(start for start, _ in spans) < min(end for _, end in spans)
+
+
+def test_kernels_side_by_side_share_the_cores(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    show = "import os; from taxi_lib.results import report_results; report_results(threads=int("
+    write_cells(project, f"{show}os.environ['OMP_NUM_THREADS']))", name="01_threads")
+    cores = len(os.sched_getaffinity(0))
+    for jobs in (1, cores, 10 * cores):
+        (run,) = walk(project, jobs=jobs, force=True)["notebooks"]
+        assert run["results"] == {"threads": max(1, cores // jobs)}
+
+
+def test_what_cells_print_is_shown_when_asked_for(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_cells(project, "print('one\\ntwo')", name="01_talks")
+    walk(project)
+    assert "two" not in capsys.readouterr().out
+    walk(project, stream=True, force=True)
+    assert "01 │ one\n01 │ two\n" in capsys.readouterr().out
+
+
+def test_a_notebook_that_takes_too_long_is_stopped_and_the_others_go_on(project: Path):
+    write_cells(project, "import time; time.sleep(600)", name="01_hangs")
+    write_cells(project, REPORT, name="02_good")
+    report = walk(project, cell_seconds=2)
+    assert statuses(report) == {"01_hangs": "failed", "02_good": "completed"}
+    assert "took longer than 2 seconds" in report["notebooks"][0]["error"]
+
+
+def form_of(flow_parameters: dict[str, Any]) -> dict[str, Any]:
+    (schema,) = (s for s in flow_parameters["parameters"]["anyOf"] if s.get("type") == "object")
+    return schema["properties"]
+
+
+def test_prefects_form_asks_for_each_parameter_with_its_type_help_and_range():
+    form = form_of(walkthrough.parameters.model_dump()["properties"])
+    assert form["boost_rounds"]["type"] == "integer" and form["boost_rounds"]["minimum"] == 1
+    assert form["source"]["enum"] == ["auto", "local", "tlc", "synthetic"]
+    assert form["train_month"]["description"] == "month to learn from"
+    assert form["train_month"]["pattern"]
+    assert json.dumps(form)
+
+
+def test_a_value_that_no_notebook_takes_is_refused_before_anything_runs(project: Path):
+    write_cells(project, "1", name="01_one", parameters=GREETING)
+    for given in ({"greting": "x"}, {"greeting": 5}):
+        state = walkthrough(folder=project, parameters=given, return_state=True)
+        assert state.is_failed() and "greeting" in state.message
+    assert not (project.parent / "runs" / "latest").exists()
