@@ -1,6 +1,7 @@
 """papermill's engine for this workbook: a kernel of this environment, watched cell by cell."""
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -117,6 +118,7 @@ class _LessonEngine(Engine):
             client = _Client(
                 nb_man,
                 km=_manager(scratch),
+                log=_quiet(),
                 kernel_name=kernel_name,
                 startup_timeout=120,
                 timeout=kernel.limits.cell,
@@ -150,7 +152,16 @@ def _manager(scratch: str) -> AsyncKernelManager:
     }
     ours = KernelSpecManager(kernel_dirs=[])
     config = Config({"KernelManager": where})
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ours, config=config)
+    return AsyncKernelManager(
+        kernel_name="python3", kernel_spec_manager=ours, config=config, log=_quiet()
+    )
+
+
+def _quiet() -> logging.Logger:
+    """Return a log that nobody sees: what goes wrong is told by the runner, in its own words."""
+    log = logging.getLogger(__name__)
+    log.setLevel(logging.CRITICAL + 1)
+    return log
 
 
 def _own_folders(scratch: str, env: dict[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a notebook's run leaves to be believed later: its record, and whether it still holds.
 
-The record lies beside the executed notebook. That of the last good run with given inputs is also
-kept in ``runs/.records``, and spares the next walkthrough a run with the same inputs.
+The record lies beside the executed notebook. That of the last run with given inputs is also
+kept in ``runs/.records``; a good one spares the next walkthrough a run with the same inputs.
 """
 
 import json
@@ -86,7 +86,7 @@ def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> 
     write_text(folder / f"{contract.name}.json", text)
     # A notebook that was edited while it ran is not what its fingerprint says.
     ran = nbformat.read(run.output, as_version=4).cells if run.output else []
-    if not run.error and code_of(ran) == inputs["cells"]:
+    if code_of(ran) == inputs["cells"]:
         write_text(_place(contract, inputs), text)
 
 
@@ -103,10 +103,11 @@ def find(contract: Contract, inputs: Inputs) -> tuple[Record | None, str]:
     place = _place(contract, inputs)
     record = _read(place)
     if record:
-        fault = record.fault()
+        fault = "its last run failed" if record.run.error else record.fault()
         return (None, fault) if fault else (record, "")
     others = [_read(path) for path in sorted(place.parent.glob("*.json"), key=_age)]
-    last = next((other for other in others if other and other.notebook == str(contract.path)), None)
+    ours = (other for other in others if other and other.notebook == str(contract.path))
+    last = next((other for other in ours if not other.run.error), None)
     return None, differences(last.inputs, inputs) if last else "no good run yet"
 
 

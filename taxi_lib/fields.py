@@ -98,6 +98,9 @@ class Field:
         schema = adapter(self.name, self.type, self.limit).json_schema()
         if self.is_month:
             schema |= {"pattern": f"^{MONTH.pattern}$"}  # holds for texts, not for None
+        if self.is_secret:
+            # Prefect keeps what it is given: its server refuses a secret that is told outright.
+            schema |= {"pattern": f"^({_REFERENCE.pattern})?$"}
         # No default: two notebooks may have different ones for the same name.
         return schema | {"title": self.name, "description": self.help}
 

@@ -10,39 +10,27 @@ import nbformat
 
 from taxi_lib import settings
 from taxi_lib.contracts import Contract
+from taxi_lib.files import file_name
+from taxi_lib.months import next_month
 from taxi_lib.results import Value
 from taxi_lib.storage import fingerprint, sha256_of
 
 Inputs = dict[str, Any]
 
 
-def shared_inputs(made_by: str | None) -> Inputs:
-    """Return what all notebooks of a walkthrough depend on.
-
-    Parameters
-    ----------
-    made_by : {"local", "tlc", "synthetic"} or None
-        Where the months come from, if that is settled.
-
-    Returns
-    -------
-    dict
-        ``data`` (each file of the data folder), ``taxi_lib``, ``packages`` and ``python``.
-    """
-    # How a month is made up is part of the library's source.
-    data: Inputs = {"made up": "yes"}
-    if made_by != "synthetic":
-        data = {p.name: fingerprint(p) for p in sorted(settings.data_dir().glob("*.parquet"))}
+def shared_inputs() -> Inputs:
+    """Return what all notebooks depend on: ``taxi_lib``, ``packages`` and ``python``."""
     library = sorted(Path(__file__).parent.glob("*.*"))
     return {
-        "data": data,
         "taxi_lib": sha256_of(*(part.read_bytes() for part in library if part.is_file())),
         "packages": fingerprint(settings.workspace() / "requirements.lock"),
         "python": platform.python_version(),
     }
 
 
-def inputs_of(contract: Contract, values: dict[str, Value], shared: Inputs) -> Inputs:
+def inputs_of(
+    contract: Contract, values: dict[str, Value], made_up: bool, shared: Inputs
+) -> Inputs:
     """Return what one notebook's outcome depends on.
 
     Parameters
@@ -51,16 +39,18 @@ def inputs_of(contract: Contract, values: dict[str, Value], shared: Inputs) -> I
         The notebook.
     values : dict
         As given to it; its defaults stand in its cells.
+    made_up : bool
+        Whether its months are made up; how, is part of the library's source.
     shared : dict
-        From :func:`shared_inputs`; a notebook that takes no ``source`` reads no months.
+        From :func:`shared_inputs`.
 
     Returns
     -------
     dict
-        Beside the shared parts ``cells``, ``parameters`` and ``helpers``, the modules beside it.
+        Beside the shared parts ``cells``, ``parameters``, ``helpers`` (the modules beside it) and
+        ``data``: the months and the files that its parameters name.
     """
     notebook = nbformat.read(contract.path, as_version=4)
-    takes = {field.name for field in contract.parameters}
     helpers = sorted(contract.path.parent.glob("*.py"))
     own = {
         "cells": code_of(notebook.cells),
@@ -68,7 +58,22 @@ def inputs_of(contract: Contract, values: dict[str, Value], shared: Inputs) -> I
         "parameters": {name: value for name, value in values.items() if name != "source"},
         "helpers": sha256_of(*(helper.read_bytes() for helper in helpers)),
     }
-    return own | (shared if "source" in takes else shared | {"data": None})
+    months = {"months": "made up"} if made_up else _months(contract, values)
+    return shared | own | {"data": months | _files(contract, values)}
+
+
+def _months(contract: Contract, values: dict[str, Value]) -> Inputs:
+    named = sorted(contract.months(values).values())
+    if len(named) < sum(field.is_month for field in contract.parameters):
+        named.append(next_month(named[-1]))  # None stands for the month after the others
+    names = [file_name(month) for month in named]
+    return {name: fingerprint(settings.data_dir() / name) for name in names}
+
+
+def _files(contract: Contract, values: dict[str, Value]) -> Inputs:
+    named = [p for p in contract.parameters if "Path" in p.type]
+    paths = [values.get(field.name, field.default) for field in named]
+    return {path: fingerprint(Path(path)) for path in paths if path and Path(path).is_file()}
 
 
 def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:

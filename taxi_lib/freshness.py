@@ -22,19 +22,17 @@ def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[
     """
     folder, given = request["folder"], request["parameters"]
     lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
-    shared = shared_inputs(_made_by(lessons, given, given.get("source", source)))
+    made_up, shared = _made_up(lessons, given, given.get("source", source)), shared_inputs()
     for lesson in lessons:
-        inputs = inputs_of(lesson, lesson.check(given), shared)
+        inputs = inputs_of(lesson, lesson.check(given), made_up, shared)
         record, reason = evidence.find(lesson, inputs)
         yield lesson.name, "" if record else reason
 
 
-def _made_by(
-    lessons: list[contracts.Contract], given: dict[str, Any], source: Source
-) -> str | None:
-    """Return who would make the months: real ones are found by the first month's file."""
+def _made_up(lessons: list[contracts.Contract], given: dict[str, Any], source: Source) -> bool:
+    """Tell whether the months would be made up: real ones are found by the first one's file."""
     months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
     if source != "auto" or not months:
-        return source if source == "synthetic" else None
+        return source == "synthetic"
     path = settings.data_dir() / file_name(months[0])
-    return (source_mark(path) or "local") if path.exists() else "synthetic"
+    return not path.exists() or source_mark(path) == "synthetic"

@@ -1,4 +1,8 @@
-"""Secrets: found where a reference says that they are kept, and hidden wherever they turn up."""
+"""Secrets: found where a reference says that they are kept, and hidden wherever they turn up.
+
+A notebook's outcome is taken to depend on the reference: another secret kept in the same place
+does not make it stale.
+"""
 
 import os
 from collections.abc import Iterable

@@ -1,6 +1,7 @@
 """Run one notebook: papermill executes it, and the evidence is kept whatever happens."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -119,12 +120,18 @@ class _Attempt:
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
         own = f"{self.contract.name}-{token_hex(4)}"
-        mark = "/".join(filter(None, [self.surroundings.env.get(MARK), own]))
+        env, beside = self.surroundings.env, str(self.contract.path.parent)
+        mark = "/".join(filter(None, [env.get(MARK), own]))
         kernel = Kernel(
             folder=self.surroundings.folder,
-            # MLflow puts the mark on every run that it begins: see tracking.close_runs.
-            env=self.surroundings.env
-            | {MARK: mark, "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark})},
+            env=env
+            | {
+                MARK: mark,
+                # MLflow puts the mark on every run that it begins: see zombies.close_tracked.
+                "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
+                # What lies beside a notebook can be imported, as in JupyterLab.
+                "PYTHONPATH": os.pathsep.join(filter(None, [beside, env.get("PYTHONPATH")])),
+            },
             mark=mark,
             on_cell=self.narrator.cell,
             on_text=self.narrator.text,

@@ -1,22 +1,24 @@
 """One notebook as a task of Prefect: cached by content, retried where that helps, watched."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.tasks import Task
 
-from taxi_lib import evidence, runner, zombies
+from taxi_lib import evidence, runner, summary, zombies
 from taxi_lib.contracts import Contract
 from taxi_lib.engine import Limits
 from taxi_lib.fingerprints import Inputs, key_of
-from taxi_lib.processes import MARK
+from taxi_lib.processes import MARK, stop_marked
 from taxi_lib.progress import Board, bar
 from taxi_lib.results import NotebookFailedError, NotebookRun, Value
 
@@ -79,9 +81,80 @@ def run_notebook(
     evidence.keep(run, contract, inputs, walk.folder)
     if run.error:
         zombies.close_tracked(f"{walk.env[MARK]}/{contract.name}-")
+        if run.may_pass and runtime.task_run.run_count == 1:
+            walk.board.end(contract.name, f"{contract.name} · {run.error}; trying again")
         _tell_failure(run)
         raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
     return run.to_dict()
+
+
+def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> list[NotebookRun]:
+    """Run the steps, some at a time; when interrupted, see that all of them have ended.
+
+    Parameters
+    ----------
+    steps : list of Step
+        In the order in which they begin.
+    walk : Walk
+        What they share.
+    jobs : int
+        How many run at a time.
+    force : bool
+        Run also what an earlier run has left intact.
+
+    Returns
+    -------
+    list of NotebookRun
+        In the order of the steps.
+    """
+    waiting, running = list(steps), {}
+    outcomes: dict[str, NotebookRun] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                step = waiting.pop(0)
+                running[_submit(step, walk, force)] = step
+            future = next(as_completed(list(running)))
+            future.wait()  # its final state is not there before
+            step = running.pop(future)
+            outcomes[step.contract.name] = _outcome(step, walk, future.state)
+    except BaseException:
+        walk.stopping.set()
+        _stop(list(running), walk)
+        summary.interrupted(walk.folder)
+        raise
+    return [outcomes[step.contract.name] for step in steps]
+
+
+def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
+    # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
+    stale = force or step.record is None
+    fresh = run_notebook.with_options(refresh_cache=stale)
+    return fresh.submit(step.contract, step.values, step.inputs, walk)
+
+
+def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
+    deadline = time.monotonic() + 30
+    while futures and time.monotonic() < deadline:
+        stop_marked(walk.env[MARK])  # again and again: a kernel may just be starting
+        futures = list(wait(futures, timeout=1).not_done)
+
+
+def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
+    """Return what came of a notebook, also when the task around it broke."""
+    name = step.contract.name
+    told = state.result(raise_on_failure=False)
+    if state.name == "Cached":
+        run = evidence.reuse(step.record, step.contract, step.inputs, walk.folder)
+    elif isinstance(told, NotebookFailedError):
+        run = told.run
+    elif isinstance(told, dict):
+        run = NotebookRun(**told)
+    else:
+        run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
+    ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
+    walk.board.end(name, f"{name.split('_')[0]} · {run.error or ended}")
+    return run
 
 
 def _tell_failure(run: NotebookRun) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from prefect import flow, get_client, get_run_logger, runtime
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
@@ -21,11 +20,10 @@ from taxi_lib.fingerprints import inputs_of, shared_inputs
 from taxi_lib.flows import settle_source
 from taxi_lib.guard import guarded
 from taxi_lib.ongoing import Ongoing, registered
-from taxi_lib.processes import MARK, stop_marked
+from taxi_lib.processes import MARK
 from taxi_lib.progress import Board
-from taxi_lib.results import NotebookFailedError, NotebookRun
 from taxi_lib.settings import Source
-from taxi_lib.steps import Step, Walk, run_notebook
+from taxi_lib.steps import Step, Walk, run_side_by_side
 
 
 def _form() -> dict[str, Any]:
@@ -103,9 +101,9 @@ def walkthrough(
     )
     with registered(Ongoing(str(target), mark, str(runtime.flow_run.id))), guarded(mark):
         summary.begin(target, request)
-        shared = shared_inputs(made_by)
-        steps = [_step(lesson, given, shared) for lesson in lessons]
-        runs = _run_side_by_side(steps, walk, jobs, force)
+        made_up, shared = made_by == "synthetic", shared_inputs()
+        steps = [_step(lesson, given, made_up, shared) for lesson in lessons]
+        runs = run_side_by_side(steps, walk, jobs, force)
         report = summary.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
         key="walkthrough-summary", description=report["status"], table=summary.rows(report)
@@ -131,62 +129,12 @@ def _plan(
     return lessons, given | {"source": source}, made_by
 
 
-def _step(lesson: contracts.Contract, given: dict[str, Any], shared: dict[str, Any]) -> Step:
+def _step(
+    lesson: contracts.Contract, given: dict[str, Any], made_up: bool, shared: dict[str, Any]
+) -> Step:
     values = lesson.check(given)
-    inputs = inputs_of(lesson, values, shared)
+    inputs = inputs_of(lesson, values, made_up, shared)
     return Step(lesson, values, inputs, evidence.find(lesson, inputs)[0])
-
-
-def _run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> list[NotebookRun]:
-    """Run the steps, some at a time; when interrupted, see that all of them have ended."""
-    waiting, running = list(steps), {}
-    outcomes: dict[str, NotebookRun] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                step = waiting.pop(0)
-                running[_submit(step, walk, force)] = step
-            future = next(as_completed(list(running)))
-            future.wait()  # its final state is not there before
-            step = running.pop(future)
-            outcomes[step.contract.name] = _outcome(step, walk, future.state)
-    except BaseException:
-        walk.stopping.set()
-        _stop(list(running), walk)
-        summary.interrupted(walk.folder)
-        raise
-    return [outcomes[step.contract.name] for step in steps]
-
-
-def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
-    # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
-    stale = force or step.record is None
-    fresh = run_notebook.with_options(refresh_cache=stale)
-    return fresh.submit(step.contract, step.values, step.inputs, walk)
-
-
-def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
-    deadline = time.monotonic() + 30
-    while futures and time.monotonic() < deadline:
-        stop_marked(walk.env[MARK])  # again and again: a kernel may just be starting
-        futures = list(wait(futures, timeout=1).not_done)
-
-
-def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
-    """Return what came of a notebook, also when the task around it broke."""
-    name = step.contract.name
-    told = state.result(raise_on_failure=False)
-    if state.name == "Cached":
-        run = evidence.reuse(step.record, step.contract, step.inputs, walk.folder)
-    elif isinstance(told, NotebookFailedError):
-        run = told.run
-    elif isinstance(told, dict):
-        run = NotebookRun(**told)
-    else:
-        run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
-    ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
-    walk.board.end(name, f"{name.split('_')[0]} · {run.error or ended}")
-    return run
 
 
 def _server() -> str:

@@ -167,6 +167,48 @@ def test_a_changed_input_is_named_and_runs_the_notebook(
     assert why_stale(project, **given) == ""
 
 
+def test_a_file_that_a_parameter_names_is_data(project: Path):
+    table = project / "table.csv"
+    table.write_text("a")
+    line = f'table: "Path" = {str(table)!r}  # what is read'
+    write_one(project, parameters=line)
+    walk(project)
+    table.write_text("b")
+    assert why_stale(project) == f"data ({table})"
+
+
+def test_a_month_that_nobody_names_changes_nothing(project: Path, write_month: Callable[..., Path]):
+    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
+    write_one(project, parameters=months)
+    write_month("2021-01")
+    walk(project)
+    write_month("2023-01")
+    assert why_stale(project) == ""
+
+
+def test_a_month_that_stands_for_the_next_one_is_waited_for(
+    project: Path, write_month: Callable[..., Path]
+):
+    months = 'month: str = "2021-01"  # month\ntest_month: str | None = None  # the next one'
+    write_one(project, parameters=f'{months}\nsource: str = "auto"  # where from')
+    write_month("2021-01")
+    walk(project)
+    write_month("2021-02")
+    assert why_stale(project) == "data (green_tripdata_2021-02.parquet)"
+
+
+def test_a_module_beside_a_notebook_can_be_imported(project: Path):
+    (project / "helper.py").write_text("ANSWER = 42")
+    write_one(project, "import helper; assert helper.ANSWER == 42")
+    assert walk(project)["status"] == "completed"
+
+
+def test_a_notebook_that_failed_is_stale_for_that(project: Path):
+    write_one(project, "assert False")
+    walk(project)
+    assert why_stale(project) == "its last run failed"
+
+
 def test_changed_data_is_named_and_runs_the_notebook(
     project: Path, write_month: Callable[..., Path]
 ):
