@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
-.PHONY: run test lab ui data bench lint lock setup clean
+.PHONY: run test lab ui data bench lint audit lock setup clean
 
 run: setup  ## every lesson, in order, as one Prefect flow
 	@$(BIN)/python -m taxi_lib run $(ARGS)
@@ -26,6 +26,9 @@ bench: setup  ## measure again what the settings rest on
 
 lint: setup  ## style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+audit: setup  ## known vulnerabilities of what is locked (needs the network)
+	@$(BIN)/uv tool run pip-audit --disable-pip --require-hashes -r requirements.lock
 
 lock: setup  ## choose versions anew, within the bounds in pyproject.toml
 	@$(BIN)/uv pip compile -q --upgrade --universal --fork-strategy fewest --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements.lock

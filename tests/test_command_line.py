@@ -50,6 +50,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["run", "-p", "train_month"], "-p takes name=value, not 'train_month'"),
         (["run", "--source", "local", "-p", "source=tlc"], "Say the source once"),
         (["run", "01", "-p", "quick=true"], "None of these notebooks takes a parameter 'quick'"),
+        (["run", "09", "-p", "boost_rounds=0"], "boost_rounds is '0', expected int, 1 or more"),
+        (["run", "-p", "val_month=2099-01"], "val_month is '2099-01', which has not begun"),
+        (["run", "--resume", "01"], "--resume asks again for what that run was asked for"),
+        (["run", "--resume", "--run-dir", "/nowhere"], "There is no run to go on with in /nowhere"),
+        (["status", "99"], "There is no notebook '99'"),
         (["data", "2021-13"], "is not a month"),
         (["data", "2021-01"], "cannot be reached"),
     ],
@@ -69,6 +74,20 @@ def test_nothing_is_started_or_written_when_a_run_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("option", [["--source", "web"], ["--data-dir", "/no/such/folder"]])
 def test_an_unknown_source_or_folder_is_refused(option: list[str]):
     assert run_command("run", *option).returncode == 2
+
+
+def test_status_says_what_would_be_run_again(tmp_path: Path):
+    told = run_command("status", "01", "05", TAXI_RUNS_DIR=str(tmp_path / "runs"))
+    assert told.stdout.splitlines() == [
+        "01_duration_prediction_original: stale (no good run yet)",
+        "05_first_flows: stale (no good run yet)",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prune_needs_no_runs(tmp_path: Path):
+    assert run_command("prune", TAXI_RUNS_DIR=str(tmp_path / "runs")).stdout == ""
+    assert run_command("prune", "--keep", "0").returncode == 2
 
 
 def test_the_list_names_every_lesson_with_its_parameters():

@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import nbformat
@@ -6,7 +8,7 @@ import pytest
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from taxi_lib.contracts import check_request, find_notebooks, read_contract
+from taxi_lib.contracts import check_request, find_notebooks, form, read_contract
 from taxi_lib.errors import ContractError
 
 WriteNotebook = Callable[..., Path]
@@ -80,6 +82,89 @@ def test_a_wrong_value_is_refused_in_one_sentence(
     assert "\n" not in str(refusal.value)
 
 
+TYPED = """\
+from datetime import date
+from pathlib import Path
+from typing import Literal
+count: int = 8  # how many [1 to 100]
+rate: float | None = None  # how fast [above 0]
+day: date = "2021-01-15"  # which day
+where: "Path | None" = None  # a folder [inside the workspace]
+how: Literal["slow", "quick"] = "slow"  # which way
+zones: list = [74]  # taxi zones
+table: dict = {}  # by zone
+untyped = 1
+anything = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "checked"),
+    [
+        ("count", "5", 5),
+        ("count", 100, 100),
+        ("rate", "0.5", 0.5),
+        ("rate", "None", None),
+        ("day", date(2021, 2, 28), "2021-02-28"),
+        ("day", "2021-02-28", "2021-02-28"),
+        ("where", "benchmarks", str(ROOT / "benchmarks")),
+        ("how", "quick", "quick"),
+        ("zones", "[1, 2]", [1, 2]),
+        ("table", '{"74": 1}', {"74": 1}),
+        ("untyped", "3", 3),
+        ("anything", {"a": [1]}, {"a": [1]}),
+    ],
+)
+def test_a_value_becomes_what_its_line_says(
+    write_notebook: WriteNotebook, name: str, value: object, checked: object
+):
+    assert read_contract(write_notebook(TYPED)).check({name: value}) == {name: checked}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("count", 0, "count is 0, expected int, 1 to 100: how many."),
+        ("count", 101, "count is 101, expected int, 1 to 100"),
+        ("count", True, "count is True, expected int"),
+        ("rate", 0, "rate is 0, expected float | None, above 0: how fast."),
+        ("rate", "nan", "rate is 'nan', expected float"),
+        ("rate", float("inf"), "rate is inf, expected float"),
+        ("day", "2021-02-30", "day is '2021-02-30', expected date"),
+        ("day", datetime(2021, 1, 1, tzinfo=UTC), "expected date"),
+        ("day", 20210101, "day is 20210101, expected date"),
+        ("where", "../elsewhere", "which lies outside the workspace"),
+        ("how", "fast", "how is 'fast', expected slow or quick: which way."),
+        ("zones", "74", "zones is '74', expected list"),
+        ("zones", "[", "zones is '[', expected list"),
+        ("zones", "x" * 1000, "…, expected list"),
+        ("table", [1], "table is [1], expected dict"),
+        ("untyped", "one", "untyped is 'one', expected int."),
+    ],
+)
+def test_a_value_that_its_line_does_not_allow_is_refused(
+    write_notebook: WriteNotebook, name: str, value: object, told: str
+):
+    with pytest.raises(ContractError) as refusal:
+        read_contract(write_notebook(TYPED)).check({name: value})
+    assert told in str(refusal.value) and "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+
+
+def test_the_form_is_json_schema_of_every_field(write_notebook: WriteNotebook):
+    properties = form([read_contract(write_notebook(TYPED))])["properties"]
+    assert properties["count"] | {"title": "", "description": ""} == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 100,
+        "title": "",
+        "description": "",
+    }
+    assert properties["day"]["format"] == "date"
+    assert properties["how"]["enum"] == ["slow", "quick"]
+    assert "$ref" not in json.dumps(properties)
+
+
 def test_the_same_month_for_two_purposes_is_refused_also_by_default(write_notebook: WriteNotebook):
     with pytest.raises(ContractError, match="train_month and test_month are both 2021-01"):
         read_contract(write_notebook()).check({"test_month": "2021-01"})
@@ -111,11 +196,6 @@ def test_an_unknown_notebook_is_refused(name: str):
         find_notebooks([name])
 
 
-def test_a_notebook_needs_exactly_one_parameters_cell(write_notebook: WriteNotebook):
-    with pytest.raises(ContractError, match="has 2 cells tagged parameters"):
-        read_contract(write_notebook("a: int = 1  # a", "b: int = 2  # b"))
-
-
 def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: WriteNotebook):
     for source in (
         *("a = b", "import os", "a: int = 1 + 1  # sum", "a: File = '.'  # where"),
@@ -124,10 +204,3 @@ def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: Writ
     ):
         with pytest.raises(ContractError, match=r"parameters cell of 01_one\.ipynb"):
             read_contract(write_notebook(source)).check({"a": 1})
-
-
-def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path):
-    path = tmp_path / "01_broken.ipynb"
-    path.write_text("<<<<<<< HEAD")
-    with pytest.raises(ContractError, match=r"01_broken\.ipynb is not a notebook"):
-        read_contract(path)
