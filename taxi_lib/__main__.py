@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from taxi_lib import history, services, settings
-from taxi_lib.errors import ContractError, TaxiError
+from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
+from taxi_lib.report import show
 
 app = typer.Typer(
     add_completion=False,
@@ -30,7 +31,10 @@ Folder = Annotated[
 ]
 RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="How many at once; by default, the cores.")]
-Seconds = Annotated[float, typer.Option(min=0.1, help="How long it may take.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="How long one may take (900, 3600)."),
+]
 
 
 @app.command()
@@ -45,12 +49,13 @@ def run(
     force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the last run that failed.")] = False,
     stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
-    cell_seconds: Seconds = 900,
-    notebook_seconds: Seconds = 3600,
+    cell_seconds: Seconds = None,
+    notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
     limits = {"cell_seconds": cell_seconds, "notebook_seconds": notebook_seconds}
-    how = {"jobs": jobs, "force": force, "stream": stream} | limits
+    told = {"jobs": jobs, "force": force, "stream": stream or None} | limits
+    how = {name: value for name, value in told.items() if value is not None}
     if data_dir:
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
     if resume:
@@ -59,8 +64,10 @@ def run(
                 "--resume asks again for what that run was asked for: leave out the notebooks, "
                 "-p, --source and --folder."
             )
-        run_dir, request = history.to_resume(run_dir)
-        _walk(request | {"force": force} | ({"jobs": jobs} if jobs else {}), run_dir)
+        run_dir, before = history.to_resume(run_dir)
+        if before.get("data_dir") and not data_dir:
+            os.environ["TAXI_DATA_DIR"] = before["data_dir"]
+        _walk(before["request"] | how, run_dir)
     else:
         _walk(_request(notebooks, parameters, source, folder) | how, run_dir)
 
@@ -89,7 +96,6 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     print("Starting Prefect …", flush=True)
     with services.prefect_server():
-        from taxi_lib import summary
         from taxi_lib.walkthrough import walkthrough
 
         state = walkthrough(**request, run_dir=run_dir, return_state=True)
@@ -97,9 +103,10 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
     if isinstance(report, TaxiError):
         raise report
     if isinstance(report, Exception):
-        print(f"{type(report).__name__}: {report}", file=sys.stderr)
+        plain = isinstance(report, BrokenOffError)
+        print(report if plain else f"{type(report).__name__}: {report}", file=sys.stderr)
         raise typer.Exit(1)
-    summary.show(report)
+    show(report)
     raise typer.Exit(0 if report["status"] == "completed" else 1)
 
 

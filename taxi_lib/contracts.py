@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
-
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
 from taxi_lib.fields import Field, parse_fields
 from taxi_lib.months import check_different
+from taxi_lib.notebooks import read_notebook, tagged
 from taxi_lib.results import Value
 
 
@@ -52,7 +51,17 @@ class Contract:
         """
         checked = {p.name: p.check(values[p.name]) for p in self.parameters if p.name in values}
         check_different(self.months(checked))
-        return checked
+        return self._paths() | checked
+
+    def _paths(self) -> dict[str, Value]:
+        """Return the default paths in full: the kernel does not work where the notebook lies."""
+        paths = [p for p in self.parameters if "Path" in p.type and isinstance(p.default, str)]
+        return {p.name: p.check(str(self.path.parent / p.default)) for p in paths}
+
+    def references(self, values: dict[str, Value]) -> dict[str, str]:
+        """Return where the secrets are kept that it takes, by parameter, defaults included."""
+        secret = {p.name: values.get(p.name, p.default) for p in self.parameters if p.is_secret}
+        return {name: str(where) for name, where in secret.items() if where}
 
     def check_results(self, results: dict[str, Value]) -> None:
         """Refuse results that are not what the notebook promised.
@@ -96,12 +105,8 @@ def read_contract(path: Path) -> Contract:
         When the file is no notebook, not one for Python, or has not exactly one well-formed
         parameters cell and at most one results cell.
     """
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except Exception as error:
-        raise ContractError(f"{path.name} is not a notebook ({type(error).__name__}).") from error
-    _check_language(notebook, path.name)
-    takes, promises = (_tagged(notebook, tag) for tag in ("parameters", "results"))
+    notebook = read_notebook(path)
+    takes, promises = (tagged(notebook, tag) for tag in ("parameters", "results"))
     if len(takes) != 1:
         raise ContractError(
             f"{path.name} has {len(takes)} cells tagged parameters: give it exactly one."
@@ -132,6 +137,11 @@ def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None)
         When a name fits no notebook.
     """
     paths = sorted(Path(folder or settings.notebooks_dir()).glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ContractError(
+            f"There is no notebook in {folder} whose name begins with a number: "
+            "name them like 01_prepare.ipynb."
+        )
     chosen = {path for name in wanted for path in _matching(name, paths)} or set(paths)
     return [read_contract(path) for path in paths if path in chosen]
 
@@ -159,23 +169,6 @@ def form(contracts: Iterable[Contract]) -> dict[str, object]:
     fields = {p.name: p for contract in contracts for p in contract.parameters}
     properties = {name: field.schema() for name, field in fields.items()}
     return {"type": "object", "properties": properties, "additionalProperties": True}
-
-
-def _tagged(notebook: nbformat.NotebookNode, tag: str) -> list[str]:
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
-    return [c.source for c in cells if tag in c.metadata.get("tags", [])]
-
-
-def _check_language(notebook: nbformat.NotebookNode, name: str) -> None:
-    kernel = notebook.metadata.get("kernelspec", {})
-    told = notebook.metadata.get("language_info", {}).get("name") or kernel.get("language")
-    if (told or "python").lower() != "python" or not (
-        told or kernel.get("name", "python3") == "python3"
-    ):
-        raise ContractError(
-            f"{name} is for the kernel {kernel.get('name')!r}, and this environment has python3: "
-            "choose that in JupyterLab and save the notebook."
-        )
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:

@@ -5,6 +5,10 @@ class TaxiError(ValueError):
     """Something the workbook was given cannot be used."""
 
 
+class BrokenOffError(Exception):
+    """A run that had begun could not be brought to its end."""
+
+
 class ContractError(TaxiError):
     """A notebook or a parameter was asked for that no notebook has, or with a wrong value."""
 

@@ -69,9 +69,9 @@ class Record:
 
 
 def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> None:
-    """Write a run's record beside its files, and, when it was good, where it can be found again."""
+    """Write a run's record beside its files, and where it can be found again."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
-    cells = nbformat.read(contract.path, as_version=4).cells
+    cells = nbformat.read(run.output, as_version=4).cells if run.output else []
     record = Record(
         run,
         str(contract.path),
@@ -85,8 +85,7 @@ def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> 
     text = json.dumps(asdict(record), indent=1)
     write_text(folder / f"{contract.name}.json", text)
     # A notebook that was edited while it ran is not what its fingerprint says.
-    ran = nbformat.read(run.output, as_version=4).cells if run.output else []
-    if code_of(ran) == inputs["cells"]:
+    if code_of(cells) == inputs["cells"]:
         write_text(_place(contract, inputs), text)
 
 
@@ -123,7 +122,8 @@ def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> N
         output, page, log = map(Path, record.files)
     else:
         set_aside(folder, contract.name)
-        output, page, log = (copy_into(Path(name), folder) for name in record.files)
+        files = record.files.items()
+        output, page, log = (copy_into(Path(name), folder, now) for name, now in files)
     notebook = nbformat.read(contract.path, as_version=4)
     if prose_of(notebook.cells) != record.prose:
         executed = nbformat.read(output, as_version=4)
@@ -180,4 +180,7 @@ def _read(path: Path) -> Record | None:
 
 
 def _age(path: Path) -> float:
-    return -path.stat().st_mtime
+    try:
+        return -path.stat().st_mtime
+    except OSError:
+        return 0.0  # pruned just now

@@ -8,13 +8,16 @@ from papermill.exceptions import PapermillExecutionError
 
 ENDED_EARLY = "it ended the kernel, and the cells after it were never run"
 DIED = "the kernel died (out of memory, or killed)"
-# What a second try may help against: other processes are using the store.
-_PASSING = (DIED, "database is locked", "Kernel didn't respond")
+# What a second try may help against: a kernel that died, a store that others are using.
+_PASSING = re.compile(
+    r": (" + re.escape(DIED) + r"$|RuntimeError: Kernel (died before|didn't respond)"
+    r"|\w*(OperationalError|MlflowException): .*database is locked)"
+)
 
 
 def may_pass(error: str) -> bool:
     """Tell whether a failure may be gone at the next try."""
-    return any(words in error for words in _PASSING)
+    return bool(_PASSING.search(error))
 
 
 def explain(exception: Exception, late: bool, seconds: float) -> str:

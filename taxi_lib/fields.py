@@ -14,13 +14,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from taxi_lib.errors import ContractError
-from taxi_lib.kinds import KINDS, adapter, check_limit, in_words, inside_workspace, kind_of
+from taxi_lib.kinds import KINDS, adapter, in_words, inside_workspace, is_limit, kind_of
 from taxi_lib.months import MONTH, check_begun
 from taxi_lib.results import Value
 
 # Lines that a parameters cell may begin with, for the types of its fields.
 _TYPING = {"__future__", "datetime", "pathlib", "typing"}
-_SOUNDS_SECRET = re.compile(r"password|passwd|secret|token|api_?key|credential", re.IGNORECASE)
+_SOUNDS_SECRET = re.compile(
+    r"(^|_)(password|passwd|secret|token|api_?key|credentials?)(_|$)", re.IGNORECASE
+)
 _REFERENCE = re.compile(r"(env|block):[A-Za-z0-9_.-]+")
 
 
@@ -81,7 +83,7 @@ class Field:
         """
         if value == "None" and "None" in self.type and not strict:
             return None  # how the command line says it
-        if self.is_secret and value != self.default:
+        if self.is_secret and value not in ("", None):
             return self._check_reference(value)
         try:
             checked = adapter(self.name, self.type, self.limit, strict).validate_python(value)
@@ -149,6 +151,8 @@ def parse_fields(source: str, notebook: str, cell: str = "parameters") -> Iterat
             if cell == "parameters":
                 field.check(field.default)
             yield field
+    except (ContractError, _NoFieldError) as error:
+        raise ContractError(f"The {cell} cell of {notebook} has {line!r}: {error}") from error
     except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
         example = "name: type = value  # help" if cell == "parameters" else "name: type  # help"
         raise ContractError(
@@ -170,7 +174,14 @@ def _field(node: ast.stmt, line: str) -> Field:
         target, kind = node.target, kind_of(node.annotation)
         default = ast.literal_eval(node.value) if node.value else None
     field = Field(target.id, kind, default, help_text, limit[1] if limit else "")
-    check_limit(field.limit, kind)
+    if field.limit and not is_limit(field.limit, kind):
+        raise _NoFieldError(
+            f"[{field.limit}] is no limit of {kind}: write [1 to 100], or leave it."
+        )
     if _SOUNDS_SECRET.search(field.name) and not field.is_secret:
-        raise ValueError(f"{field.name} sounds like a secret: end its line with [secret]")
+        raise _NoFieldError(f"{field.name} sounds like a secret: end its line with [secret].")
     return field
+
+
+class _NoFieldError(Exception):
+    """A line is written well, and yet no field."""

@@ -11,7 +11,7 @@ import nbformat
 from taxi_lib import settings
 from taxi_lib.contracts import Contract
 from taxi_lib.files import file_name
-from taxi_lib.months import next_month
+from taxi_lib.months import next_month, previous_month
 from taxi_lib.results import Value
 from taxi_lib.storage import fingerprint, sha256_of
 
@@ -51,29 +51,40 @@ def inputs_of(
         ``data``: the months and the files that its parameters name.
     """
     notebook = nbformat.read(contract.path, as_version=4)
-    helpers = sorted(contract.path.parent.glob("*.py"))
+    beside = contract.path.parent
+    helpers = [p for p in sorted(beside.rglob("*.py")) if ".ipynb_checkpoints" not in p.parts]
     own = {
         "cells": code_of(notebook.cells),
         # The months' fingerprints say more than where they were looked for.
         "parameters": {name: value for name, value in values.items() if name != "source"},
-        "helpers": sha256_of(*(helper.read_bytes() for helper in helpers)),
+        "helpers": sha256_of(
+            *(part for p in helpers for part in (str(p.relative_to(beside)), p.read_bytes()))
+        ),
     }
     months = {"months": "made up"} if made_up else _months(contract, values)
     return shared | own | {"data": months | _files(contract, values)}
 
 
 def _months(contract: Contract, values: dict[str, Value]) -> Inputs:
-    named = sorted(contract.months(values).values())
-    if len(named) < sum(field.is_month for field in contract.parameters):
-        named.append(next_month(named[-1]))  # None stands for the month after the others
-    names = [file_name(month) for month in named]
-    return {name: fingerprint(settings.data_dir() / name) for name in names}
+    """Return the months named, and those beside them: a lesson may use them."""
+    named = set(contract.months(values).values())
+    near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
+    files = {name: fingerprint(settings.data_dir() / name) for name in map(file_name, sorted(near))}
+    # What is missing may be found elsewhere.
+    return files if all(files.values()) else files | {"source": values.get("source")}
 
 
 def _files(contract: Contract, values: dict[str, Value]) -> Inputs:
-    named = [p for p in contract.parameters if "Path" in p.type]
-    paths = [values.get(field.name, field.default) for field in named]
-    return {path: fingerprint(Path(path)) for path in paths if path and Path(path).is_file()}
+    named = [field.name for field in contract.parameters if "Path" in field.type]
+    paths = [Path(str(values[name])) for name in named if values.get(name)]
+    return {str(path): fingerprint(path) if path.is_file() else _listing(path) for path in paths}
+
+
+def _listing(folder: Path) -> str:
+    """Return the fingerprint of what lies in a folder: names, sizes and times."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    told = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return sha256_of(*map(str, told))
 
 
 def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
@@ -85,7 +96,8 @@ def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
 
 def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
     """Return the fingerprint of a notebook's prose, and of where it stands."""
-    return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in cells))
+    own = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in own))
 
 
 def key_of(contract: Contract, inputs: Inputs) -> str:

@@ -7,39 +7,48 @@ from typing import Any
 
 from taxi_lib import settings, summary
 from taxi_lib.errors import TaxiError
+from taxi_lib.ongoing import going_on
 
 
 def past_runs() -> list[Path]:
     """Return the folders of the runs under ``runs/``, the newest first."""
     summaries = settings.runs_dir().glob("*/summary.json")
     folders = [path.parent for path in summaries if not path.parent.is_symlink()]
-    return sorted(folders, key=lambda f: (f / "summary.json").stat().st_mtime, reverse=True)
+    return sorted(folders, key=_when, reverse=True)
+
+
+def _when(folder: Path) -> float:
+    try:
+        return (folder / "summary.json").stat().st_mtime
+    except OSError:
+        return 0.0  # removed just now
 
 
 def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the run to go on with, and what it was asked for.
+    """Return the folder and the summary of the run to go on with.
 
     Parameters
     ----------
     folder : pathlib.Path, optional
-        Its folder; that of the newest run when left out.
+        Its folder; that of the newest run that failed or was interrupted when left out.
 
     Raises
     ------
     TaxiError
         When there is none, or it came to a good end.
     """
-    folders = [folder.resolve()] if folder else past_runs()
-    report = summary.read(folders[0]) if folders else None
-    if not report:
+    reports = {f: summary.read(f) for f in ([folder.resolve()] if folder else past_runs())}
+    left = [(f, report) for f, report in reports.items() if report]
+    failed = [(f, report) for f, report in left if report["status"] != "completed"]
+    if not left:
         where = folder or settings.runs_dir()
         raise TaxiError(f"There is no run to go on with in {where}: run without --resume.")
-    if report["status"] == "completed":
+    if not failed:
         raise TaxiError(
-            f"{folders[0].name} was completed, there is nothing to go on with: "
+            f"{left[0][0].name} was completed, there is nothing to go on with: "
             "run without --resume, which runs what has changed since."
         )
-    return folders[0], report["request"]
+    return failed[0]
 
 
 def prune(keep: int) -> list[Path]:
@@ -57,13 +66,14 @@ def prune(keep: int) -> list[Path]:
     """
     latest = (settings.runs_dir() / "latest").resolve()
     old = [folder for folder in past_runs()[keep:] if folder.resolve() != latest]
-    removed = [f for f in old if (summary.read(f) or {}).get("status") != "running"]
+    busy = {run.folder for run in going_on()}
+    removed = [folder for folder in old if str(folder.resolve()) not in busy]
     for folder in removed:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     for path in (settings.runs_dir() / ".records").glob("*/*.json"):
         try:
             files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             files = [str(path.parent / "damaged")]
         if not all(Path(name).exists() for name in files):
             path.unlink(missing_ok=True)

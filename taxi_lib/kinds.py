@@ -26,7 +26,7 @@ def _date_text(value: object) -> str:
 def _path_text(value: object) -> str:
     if isinstance(value, str) and ("\0" in value or not value):
         raise ValueError("no path")
-    return str(Path(value))
+    return str(Path(value).expanduser().absolute())
 
 
 def _number(value: object) -> object:
@@ -94,14 +94,12 @@ def kind_of(annotation: ast.expr) -> str:
     return kind
 
 
-def check_limit(limit: str, kind: str) -> None:
-    """Refuse a limit that is none, or none of this type, with a ValueError."""
+def is_limit(limit: str, kind: str) -> bool:
+    """Tell whether a limit is one of this type."""
+    if limit == "inside the workspace":
+        return "Path" in kind
     numbers = any(name in re.split(r"\W+", kind) for name in ("int", "float"))
-    if limit and limit not in ("secret", "inside the workspace"):
-        if not (numbers and _bounds(limit)):
-            raise ValueError(f"[{limit}] is no limit of {kind}")
-    elif limit == "inside the workspace" and "Path" not in kind:
-        raise ValueError(f"[{limit}] is no limit of {kind}")
+    return limit == "secret" or (numbers and bool(_bounds(limit)))
 
 
 @functools.cache
@@ -123,7 +121,7 @@ def in_words(name: str, kind: str) -> str:
 
 
 def inside_workspace(path: str, name: str) -> str:
-    """Return a path in full; a relative one is taken from the workspace.
+    """Return a path in full.
 
     Raises
     ------
@@ -131,7 +129,7 @@ def inside_workspace(path: str, name: str) -> str:
         When it leads out of the workspace, its data and its runs, also by ``..`` or a link.
     """
     homes = [settings.workspace(), settings.data_dir(), settings.runs_dir()]
-    full = (homes[0] / path).resolve()
+    full = Path(path).resolve()
     if any(full.is_relative_to(home.resolve()) for home in homes):
         return str(full)
     raise ContractError(

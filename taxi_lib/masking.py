@@ -4,8 +4,11 @@ A notebook's outcome is taken to depend on the reference: another secret kept in
 does not make it stale.
 """
 
+import html
+import json
 import os
 from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
 
 from taxi_lib.errors import ContractError
 
@@ -46,10 +49,30 @@ def reveal(name: str, reference: str) -> str:
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with every secret in it hidden, also where Python shows it quoted."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
+    """Return a text with every secret in it hidden, however it is spelled there."""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
     return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return how Python, JSON, HTML and an address show a secret, and each line of a long one."""
+    plain = {secret, secret.strip()} | {line for line in secret.splitlines() if len(line) > 7}
+    shown = {
+        write(text)
+        for text in plain
+        for write in (
+            str,
+            lambda text: repr(text)[1:-1],
+            lambda text: json.dumps(text)[1:-1],
+            lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+            html.escape,
+            quote,
+            quote_plus,
+        )
+    }
+    return shown - {""}
 
 
 def mask_all(value: object, secrets: Iterable[str]) -> object:
@@ -59,5 +82,6 @@ def mask_all(value: object, secrets: Iterable[str]) -> object:
     if isinstance(value, list):
         return [mask_all(part, secrets) for part in value]
     if isinstance(value, dict):
-        return type(value)({key: mask_all(part, secrets) for key, part in value.items()})
+        parts = {mask(key, secrets): mask_all(part, secrets) for key, part in value.items()}
+        return type(value)(parts)
     return value

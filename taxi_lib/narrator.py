@@ -32,24 +32,34 @@ class Narrator:
         self.listener, self.log = listener, log
         self.lesson = contract.name.split("_")[0]
         self.place, self.source = "before the first cell", None
-        self.places, self.done, section = {}, {}, contract.title
-        cells = nbformat.read(contract.path, as_version=4).cells
+        section = contract.title
+        self.places: list[str] = []
+        self.cells = cells = nbformat.read(contract.path, as_version=4).cells
+        self.given = 0  # how many cells papermill has put in so far
         for number, cell in enumerate(cells, start=1):
             headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
             if cell.cell_type == "markdown" and headings:
                 section = headings[-1].removeprefix("## ")
-            self.places[cell.id] = f"cell {number}/{len(cells)} · {section}"
-            self.done[cell.id] = (number - 1) / len(cells)
+            self.places.append(f"cell {number}/{len(cells)} · {section}")
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Tell that a cell starts."""
-        if cell.cell_type == "code":
-            # papermill puts in one cell that the lesson does not have
-            self.place = self.places.get(cell.id, "the parameters as given")
-            self.source = cell.source
-            line = f"{self.lesson} · {self.place}"
-            self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
-            self.listener.progress(line, self.done.get(cell.id, 0.0))
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            self.given = 1
+            self.place, self.source = "the parameters as given", cell.source
+        elif cell.cell_type == "code":
+            self.look_at(cell_index)
+        else:
+            return
+        line = f"{self.lesson} · {self.place}"
+        self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
+        self.listener.progress(line, max(0, cell_index - self.given) / len(self.cells))
+
+    def look_at(self, cell_index: int) -> None:
+        """Take a cell of the notebook that papermill runs for the place that is told of."""
+        index = cell_index - self.given
+        if 0 <= index < len(self.cells):
+            self.place, self.source = self.places[index], self.cells[index].source
 
     def text(self, text: str) -> None:
         """Tell what a cell prints."""

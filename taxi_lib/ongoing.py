@@ -17,11 +17,12 @@ from taxi_lib.storage import sha256_of, write_text
 
 
 class Ongoing(NamedTuple):
-    """A run: its folder, the mark of its processes, and its flow run on Prefect's server."""
+    """A run: its folder, the mark of its processes, and its flow run on a Prefect server."""
 
     folder: str
     mark: str
     flow_run: str
+    api: str
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def registered(run: Ongoing) -> Iterator[None]:
         When another one is going on in the same folder.
     """
     path = _folder() / f"{sha256_of(run.folder)[:16]}.json"
-    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    lock = FileLock(path.with_suffix(".lock"), timeout=3)  # somebody may be cleaning up
     try:
         lock.acquire()
     except Timeout:
@@ -67,6 +68,15 @@ def died() -> Iterator[list[Ongoing]]:
     finally:
         for _, _, lock in found:
             lock.release()
+
+
+def going_on() -> list[Ongoing]:
+    """Return the runs that are going on, or died and have not been cleaned up after."""
+    found = []
+    for path in _folder().glob("*.json"):
+        with suppress(OSError, ValueError, TypeError):
+            found.append(Ongoing(**json.loads(path.read_text())))
+    return found
 
 
 def _folder() -> Path:

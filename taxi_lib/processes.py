@@ -1,8 +1,10 @@
 """Processes: the programs of this environment, and stopping one with all that it started."""
 
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,8 @@ def marked(mark: str) -> list[psutil.Process]:
     mark : str
         Of the run, or of one notebook of it: a mark begins with that of what it belongs to.
     """
+    if not mark:
+        raise ValueError("an empty mark is everybody's")
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # ended just now, or not ours to look at
@@ -45,9 +49,16 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def as_mark(name: str) -> str:
+    """Return a name as it may be part of a mark."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+
+
 def stop_marked(mark: str) -> None:
     """Kill all that a run, or one notebook of it, has started and left."""
-    while left := marked(mark):  # one may have started another meanwhile
+    deadline = time.monotonic() + 20
+    # Again and again: one may have started another meanwhile.
+    while (left := marked(mark)) and time.monotonic() < deadline:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()

@@ -4,51 +4,26 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from secrets import token_hex
 
 import nbformat
 import papermill
+from papermill.exceptions import PapermillExecutionError
 
 from taxi_lib import engine, failures
 from taxi_lib.contracts import Contract
-from taxi_lib.engine import Kernel, Limits
 from taxi_lib.errors import TaxiError
 from taxi_lib.evidence import set_aside
+from taxi_lib.kernels import Kernel, Surroundings
 from taxi_lib.masking import mask, mask_all, reveal
 from taxi_lib.narrator import Narrator
 from taxi_lib.pages import write_page
-from taxi_lib.processes import MARK
+from taxi_lib.processes import MARK, as_mark
 from taxi_lib.results import NotebookRun, Value, read_results
 from taxi_lib.storage import unwritable, write_text
 
 _LONGEST_TEXT = 500_000  # characters of one output that a page can still show
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where and how notebooks are run.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Where the evidence goes; also the kernels' working directory.
-    env : dict of str to str
-        The kernels' environment.
-    progress, text : callable
-        Are told each cell as it starts (``"06 · cell 7/23 · Train"``) with the share of cells
-        that are done, and what each prints.
-    limits : Limits
-        How long a cell and a notebook may take.
-    """
-
-    folder: Path
-    env: dict[str, str]
-    progress: Callable[[str, float], None] = lambda line, done: None
-    text: Callable[[str], None] = lambda text: None
-    limits: Limits = field(default_factory=Limits)
 
 
 def run_notebook(
@@ -90,12 +65,13 @@ class _Attempt:
         self, contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
     ) -> None:
         self.contract, self.surroundings = contract, surroundings
-        self.parameters = parameters
-        secret = [p.name for p in contract.parameters if p.is_secret and parameters.get(p.name)]
-        self.secrets = {name: reveal(name, parameters[name]) for name in secret}
-        stem = surroundings.folder / contract.name
-        self.output, self.page = stem.with_suffix(".ipynb"), stem.with_suffix(".html")
-        self.log, self.partial = stem.with_suffix(".log"), stem.with_suffix(".part.ipynb")
+        references = contract.references(parameters)
+        self.parameters = parameters | references
+        self.secrets = {name: reveal(name, where) for name, where in references.items()}
+        self.output, self.page, self.log, self.partial = (
+            surroundings.folder / f"{contract.name}{ending}"  # a name may have dots of its own
+            for ending in (".ipynb", ".html", ".log", ".part.ipynb")
+        )
 
     def run(self) -> NotebookRun:
         with self.log.open("w", encoding="utf-8", buffering=1) as log:
@@ -104,9 +80,8 @@ class _Attempt:
             failed_cell = self.narrator.source if error else None
             notebook, results = self._keep(), {}
             if notebook:
-                results = read_results(self.output)
-                write_page(self.output, self.page)
-                error = error or self._broken_promise(notebook, results)
+                results, fault = self._evidence(notebook)
+                error = error or fault
             if error:
                 error = mask(error, self.secrets.values())
                 log.write(f"FAILED: {error}\n")
@@ -119,7 +94,7 @@ class _Attempt:
 
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
-        own = f"{self.contract.name}-{token_hex(4)}"
+        own = f"{as_mark(self.contract.name)}-{token_hex(4)}"
         env, beside = self.surroundings.env, str(self.contract.path.parent)
         mark = "/".join(filter(None, [env.get(MARK), own]))
         kernel = Kernel(
@@ -152,6 +127,8 @@ class _Attempt:
         except Exception as exception:
             seconds = kernel.limits.notebook if kernel.late.is_set() else kernel.limits.cell
             told = failures.explain(exception, kernel.late.is_set(), seconds)
+            if isinstance(exception, PapermillExecutionError):
+                self.narrator.look_at(exception.cell_index)
             return f"{self.narrator.place}: {told}"
         return None
 
@@ -172,6 +149,18 @@ class _Attempt:
             write_text(self.output, nbformat.writes(notebook))
         self.partial.unlink(missing_ok=True)
         return notebook
+
+    def _evidence(self, notebook: nbformat.NotebookNode) -> tuple[dict[str, Value], str | None]:
+        """Return what was reported, and what is wrong with it or with the page, if anything."""
+        results: dict[str, Value] = {}
+        try:
+            write_page(self.output, self.page)
+            results = read_results(self.output)
+            return results, self._broken_promise(notebook, results)
+        except TaxiError:
+            raise
+        except Exception as error:  # whatever a notebook's outputs may do to nbconvert
+            return results, f"its page or its results: {type(error).__name__}: {error}"
 
     def _broken_promise(
         self, notebook: nbformat.NotebookNode, results: dict[str, Value]

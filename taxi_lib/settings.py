@@ -147,7 +147,7 @@ def _folder(variable: str, default: str) -> Path:
     """Return the folder a variable names: a relative one is taken from here, else the workspace."""
     folder = Path(os.environ.get(variable) or default).expanduser()
     if folder.is_absolute():
-        return folder
+        return folder.resolve()  # one folder, one name: links lead to the same runs
     if os.environ.get(variable) and folder.is_dir():
         return folder.resolve()
     return (workspace() / folder).resolve()

@@ -1,5 +1,6 @@
 """One notebook as a task of Prefect: cached by content, retried where that helps, watched."""
 
+import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,16 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, as_completed, wait
+from prefect.serializers import JSONSerializer
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.tasks import Task
 
 from taxi_lib import evidence, runner, summary, zombies
 from taxi_lib.contracts import Contract
-from taxi_lib.engine import Limits
+from taxi_lib.errors import TaxiError
 from taxi_lib.fingerprints import Inputs, key_of
-from taxi_lib.processes import MARK, stop_marked
+from taxi_lib.kernels import Limits, Surroundings
+from taxi_lib.processes import MARK, as_mark, stop_marked
 from taxi_lib.progress import Board, bar
 from taxi_lib.results import NotebookFailedError, NotebookRun, Value
 
@@ -75,15 +79,15 @@ def run_notebook(
             shown.tell(line, done)
 
         told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
-        around = runner.Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
+        around = Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
         run = runner.run_notebook(contract, values, around)
         shown.tell(run.error or "completed", shown.done if run.error else 1.0)
     evidence.keep(run, contract, inputs, walk.folder)
     if run.error:
-        zombies.close_tracked(f"{walk.env[MARK]}/{contract.name}-")
         if run.may_pass and runtime.task_run.run_count == 1:
             walk.board.end(contract.name, f"{contract.name} · {run.error}; trying again")
         _tell_failure(run)
+        zombies.close_tracked(f"{walk.env[MARK]}/{as_mark(contract.name)}-")
         raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
     return run.to_dict()
 
@@ -118,19 +122,31 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
             future.wait()  # its final state is not there before
             step = running.pop(future)
             outcomes[step.contract.name] = _outcome(step, walk, future.state)
+            done = [s.contract.name for s in steps if s.contract.name in outcomes]
+            summary.note([outcomes[name] for name in done], walk.folder)
     except BaseException:
         walk.stopping.set()
         _stop(list(running), walk)
-        summary.interrupted(walk.folder)
         raise
     return [outcomes[step.contract.name] for step in steps]
 
 
 def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
     # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
-    stale = force or step.record is None
+    key = key_of(step.contract, step.inputs)
+    stale = force or step.record is None or not _is_text(key)
     fresh = run_notebook.with_options(refresh_cache=stale)
     return fresh.submit(step.contract, step.values, step.inputs, walk)
+
+
+def _is_text(key: str) -> bool:
+    """Tell whether Prefect kept a result as JSON: it believes a file that says it is a pickle."""
+    try:
+        stored = json.loads((Path(PREFECT_LOCAL_STORAGE_PATH.value()) / key).read_text())
+        ours = JSONSerializer().model_dump(mode="json")
+        return stored["metadata"]["serializer"] == ours and '"__' not in stored["result"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
@@ -145,7 +161,10 @@ def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
     name = step.contract.name
     told = state.result(raise_on_failure=False)
     if state.name == "Cached":
-        run = evidence.reuse(step.record, step.contract, step.inputs, walk.folder)
+        try:
+            run = evidence.reuse(step.record, step.contract, step.inputs, walk.folder)
+        except TaxiError as error:
+            run = NotebookRun(name, "failed", error=str(error))
     elif isinstance(told, NotebookFailedError):
         run = told.run
     elif isinstance(told, dict):

@@ -19,9 +19,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def copy_into(path: Path, folder: Path) -> Path:
-    """Copy a file into a folder in one step; return the copy's path."""
-    write_bytes(folder / path.name, path.read_bytes())
+def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
+    """Copy a file with this fingerprint into a folder in one step; return the copy's path.
+
+    Raises
+    ------
+    TaxiError
+        When it is gone, or another by now.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise TaxiError(f"{path} was changed while it was to be used again: run once more.")
+    write_bytes(folder / path.name, content)
     return folder / path.name
 
 

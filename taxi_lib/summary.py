@@ -3,18 +3,14 @@
 import json
 import os
 import secrets
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from taxi_lib import settings
-from taxi_lib.errors import ContractError
+from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
 from taxi_lib.results import NotebookRun
 from taxi_lib.storage import write_text
 
@@ -32,12 +28,14 @@ def run_folder(wanted: Path | None = None) -> Path:
             raise ContractError(f"{wanted} is the link to the last run: choose another folder.")
         return wanted.resolve()
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    return settings.runs_dir() / f"{now}-{secrets.token_hex(2)}"
+    return (settings.runs_dir() / f"{now}-{secrets.token_hex(2)}").resolve()
 
 
 def begin(folder: Path, request: dict[str, Any]) -> None:
     """Write the summary of a run that begins: what was asked for, and nothing done yet."""
-    _keep(folder, {"status": "running", "request": request, "notebooks": []})
+    data_dir = os.environ.get("TAXI_DATA_DIR") and str(settings.data_dir())
+    report = {"status": "running", "folder": str(folder), "request": request}
+    _keep(folder, report | {"data_dir": data_dir, "notebooks": []})
 
 
 def write(
@@ -74,6 +72,7 @@ def write(
         "seconds": round(seconds, 2),
         "folder": str(folder),
         "request": request or {},
+        "data_dir": os.environ.get("TAXI_DATA_DIR") and str(settings.data_dir()),
         "notebooks": [run.to_dict() for run in runs],
     }
     _keep(folder, report)
@@ -82,6 +81,32 @@ def write(
     if runs_dir.resolve() not in above[1:]:
         _point(runs_dir / "latest", folder)  # not to what a lesson ran in a folder of its own
     return report
+
+
+@contextmanager
+def told(folder: Path, request: dict[str, Any]) -> Iterator[None]:
+    """Say in the summary that a run goes on; and how, when the block does not come to its end.
+
+    Raises
+    ------
+    BrokenOffError
+        Instead of a TaxiError in the block: something was run, it is no refusal any more.
+    """
+    begin(folder, request)
+    try:
+        yield
+    except BaseException as error:
+        with suppress(TaxiError):  # the disk may be full
+            interrupted(folder)
+        if isinstance(error, TaxiError):
+            raise BrokenOffError(f"The run broke off: {error}") from error
+        raise
+
+
+def note(runs: list[NotebookRun], folder: Path) -> None:
+    """Write into the summary what has come of the run so far."""
+    if report := read(folder):
+        _keep(folder, report | {"notebooks": [run.to_dict() for run in runs]})
 
 
 def interrupted(folder: Path) -> None:
@@ -100,75 +125,6 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def _keep(folder: Path, report: dict[str, Any]) -> None:
     write_text(folder / "summary.json", json.dumps(report, indent=2) + "\n")
-
-
-def rows(report: dict[str, Any]) -> list[dict[str, str]]:
-    """Return one row a notebook: name, status, seconds, and its results in a line."""
-    return [
-        {
-            "notebook": run["name"],
-            "status": run["status"],
-            "seconds": f"{run['seconds']:.1f}",
-            "results": run["error"] or _in_a_line(run["results"]),
-        }
-        for run in report["notebooks"]
-    ]
-
-
-def failures(report: dict[str, Any]) -> str:
-    """Return in one sentence which notebooks failed, where and how; empty when none did."""
-    failed = [run for run in report["notebooks"] if run["status"] == "failed"]
-    if not failed:
-        return ""
-    told = "; ".join(f"{run['name']}: {run['error']}" for run in failed)
-    return f"{len(failed)} of {len(report['notebooks'])} notebooks failed: {told}."
-
-
-def show(report: dict[str, Any]) -> None:
-    """Print the summary as a table, and where to look next."""
-    # A log file has no width of its own; rich would take 80 columns and fold every name.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
-    for name in ("notebook", "status", "seconds", "results"):
-        justify = "right" if name == "seconds" else "left"
-        table.add_column(name, justify=justify, no_wrap=name != "results")
-    for row in rows(report):
-        table.add_row(
-            *map(escape, row.values()), style="red" if row["status"] == "failed" else None
-        )
-    console.print()
-    console.print(table)
-    console.print(_next_steps(report), soft_wrap=True, highlight=False, markup=False)
-
-
-def _next_steps(report: dict[str, Any]) -> str:
-    # Only what is not where it would be by itself has to be said.
-    usual = {
-        "TAXI_RUNS_DIR": settings.workspace() / "runs",
-        "PREFECT_HOME": settings.runs_dir() / "prefect",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{settings.runs_dir() / 'mlflow.db'}",
-    }
-    here = settings.environment()
-    moved = "".join(
-        f"{name}={quote(here[name])} " for name, where in usual.items() if here[name] != str(where)
-    )
-    return "\n".join(
-        [
-            f"Data            : {report['data_source']}",
-            f"Executed lessons: {report['folder']}  (.ipynb, .html, .log, .json, and summary.json)",
-            f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui",
-        ]
-    )
-
-
-def _in_a_line(results: dict[str, Any]) -> str:
-    def short(value: object) -> str:
-        if isinstance(value, float):
-            return f"{value:.3f}"
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    figures = {name: value for name, value in results.items() if name != "data_source"}
-    return ", ".join(f"{name} {short(value)}" for name, value in figures.items())
 
 
 def _point(link: Path, folder: Path) -> None:

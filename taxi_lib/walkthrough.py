@@ -13,12 +13,12 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
-from taxi_lib import contracts, evidence, masking, settings, summary, zombies
-from taxi_lib.engine import Limits
-from taxi_lib.errors import TaxiError
+from taxi_lib import contracts, evidence, masking, report, settings, summary, zombies
+from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.fingerprints import inputs_of, shared_inputs
 from taxi_lib.flows import settle_source
 from taxi_lib.guard import guarded
+from taxi_lib.kernels import Limits
 from taxi_lib.ongoing import Ongoing, registered
 from taxi_lib.processes import MARK
 from taxi_lib.progress import Board
@@ -88,7 +88,7 @@ def walkthrough(
     started = time.monotonic()
     request = _request(dict(runtime.flow_run.parameters))
     lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
-    target, jobs = summary.run_folder(run_dir), jobs or len(os.sched_getaffinity(0))
+    target, jobs = summary.run_folder(run_dir), jobs or _cores()
     api, mark = _server(), "/".join(filter(None, [os.environ.get(MARK), token_hex(4)]))
     for dead in zombies.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
@@ -99,17 +99,19 @@ def walkthrough(
         Board(stream),
         Limits(cell_seconds, notebook_seconds),
     )
-    with registered(Ongoing(str(target), mark, str(runtime.flow_run.id))), guarded(mark):
-        summary.begin(target, request)
+    if target in {lesson.path.resolve().parent for lesson in lessons}:
+        raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
+    this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
+    with registered(this), guarded(mark), summary.told(target, request):
         made_up, shared = made_by == "synthetic", shared_inputs()
         steps = [_step(lesson, given, made_up, shared) for lesson in lessons]
         runs = run_side_by_side(steps, walk, jobs, force)
-        report = summary.write(runs, made_by, time.monotonic() - started, target, request)
+        outcome = summary.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
-        key="walkthrough-summary", description=report["status"], table=summary.rows(report)
+        key="walkthrough-summary", description=outcome["status"], table=report.rows(outcome)
     )
-    failures = summary.failures(report)
-    return Failed(message=failures, data=report) if failures else report
+    failures = report.failures(outcome)
+    return Failed(message=failures, data=outcome) if failures else outcome
 
 
 def _plan(
@@ -119,9 +121,8 @@ def _plan(
     lessons = contracts.find_notebooks(notebooks or (), folder)
     contracts.check_request(lessons, given)
     for lesson in lessons:
-        for field in lesson.parameters:
-            if field.is_secret and given.get(field.name):
-                masking.reveal(field.name, given[field.name])
+        for name, where in lesson.references(given).items():
+            masking.reveal(name, where)
     months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
     source, made_by = given.get("source", source), None
     if months:
@@ -143,9 +144,15 @@ def _server() -> str:
         return str(client.api_url).rstrip("/")
 
 
+def _cores() -> int:
+    """Return how many cores this process may use; macOS tells only how many there are."""
+    mine = getattr(os, "sched_getaffinity", None)
+    return len(mine(0)) if mine else os.cpu_count() or 1
+
+
 def _threads(jobs: int) -> dict[str, str]:
     """Return how many threads each kernel may use: more than cores would only wait."""
-    each = max(1, len(os.sched_getaffinity(0)) // jobs)
+    each = max(1, _cores() // jobs)
     # Linear algebra adds up in another order with another number of threads: always the same one.
     return {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"} | {
         name: os.environ[name]

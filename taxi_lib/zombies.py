@@ -1,11 +1,13 @@
 """Runs that Prefect or MLflow show as running, although their process is gone: closed."""
 
+import logging
 from pathlib import Path
 
 import requests
 
 from taxi_lib import settings, summary
 from taxi_lib.ongoing import Ongoing, died
+from taxi_lib.ports import is_healthy
 from taxi_lib.processes import MARK, stop_marked
 
 _UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
@@ -45,7 +47,8 @@ def recover(address: str) -> list[Ongoing]:
     with died() as runs:
         for run in runs:
             stop_marked(run.mark)
-            crash(address, id={"any_": [run.flow_run]})
+            # Where it was recorded, unless that server has another address by now.
+            crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
             close_tracked(run.mark)
             summary.interrupted(Path(run.folder))
         return runs
@@ -58,11 +61,15 @@ def close_tracked(mark: str) -> None:
         return
     from mlflow import MlflowClient  # a walkthrough does without it unless something died
 
-    client = MlflowClient(uri)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     ours = f"tags.{MARK} LIKE '{mark}%' AND attributes.status = 'RUNNING'"
-    for run in client.search_runs(experiments, ours) if experiments else ():
-        client.set_terminated(run.info.run_id, "KILLED")
+    try:
+        client = MlflowClient(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        for run in client.search_runs(experiments, ours) if experiments else ():
+            client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:
+        # A store that is busy or damaged may be why the run failed: that has to be told.
+        logging.getLogger(__name__).warning("MLflow's runs were not closed: %s", error)
 
 
 def _filter(address: str, kind: str, **body: object) -> list[dict]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cells import write_cells
 from conftest import ROOT
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -27,14 +28,15 @@ def runs(
     """Deploy all, and run each with parameters of its own by a worker in another folder."""
     for month in ("2020-12", "2021-01", "2021-02"):
         write_month(month)
+    write_cells(tmp_path, "print(greeting)", name="01_greets")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     quick = {"source": "local", "boost_rounds": 3}
     wanted = {
         "walkthrough/walkthrough": {
-            "notebooks": ["05"],
-            "source": "local",
+            "folder": str(tmp_path),
+            "parameters": {"greeting": "good day"},
             "run_dir": str(tmp_path / "walkthrough"),
         },
         "train-duration-model/train_duration_model": quick | {"val_month": "2020-12"},

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from taxi_lib import settings, summary
+from taxi_lib import report, settings, summary
 from taxi_lib.errors import ContractError
 from taxi_lib.results import NotebookRun
 
@@ -20,23 +20,23 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_summary_is_kept_and_latest_leads_to_it(runs_dir: Path):
     for runs in ([BAD], [GOOD]):
         summary.write(runs, "local", 2.0, summary.run_folder())
-    report = json.loads((runs_dir / "latest" / "summary.json").read_text())
-    assert (report["status"], report["data_source"], report["seconds"]) == ("completed", "local", 2)
-    assert report["notebooks"] == [GOOD.to_dict()]
+    told = json.loads((runs_dir / "latest" / "summary.json").read_text())
+    assert (told["status"], told["data_source"], told["seconds"]) == ("completed", "local", 2)
+    assert told["notebooks"] == [GOOD.to_dict()]
     assert len(list(runs_dir.iterdir())) == 3
 
 
 def test_one_failure_fails_the_whole_and_is_named(runs_dir: Path):
-    report = summary.write([GOOD, BAD], "local", 2.0, runs_dir / "here")
-    assert report["status"] == "failed"
-    assert summary.failures(report) == f"1 of 2 notebooks failed: 02_bad: {BAD.error}."
-    assert summary.failures(summary.write([GOOD], None, 2.0, runs_dir / "there")) == ""
+    told = summary.write([GOOD, BAD], "local", 2.0, runs_dir / "here")
+    assert told["status"] == "failed"
+    assert report.failures(told) == f"1 of 2 notebooks failed: 02_bad: {BAD.error}."
+    assert report.failures(summary.write([GOOD], None, 2.0, runs_dir / "there")) == ""
 
 
 def test_the_table_shows_results_and_errors_as_they_are(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ):
-    summary.show(summary.write([GOOD, BAD], "synthetic", 2.0, runs_dir / "here"))
+    report.show(summary.write([GOOD, BAD], "synthetic", 2.0, runs_dir / "here"))
     shown = capsys.readouterr().out
     assert "rmse 7.759, rows 73,908" in shown
     assert "rows[0] of [/tmp/x]" in shown

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cells import write_cells
 from prefect import get_client
 from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun
@@ -19,13 +20,26 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def walkthrough_run(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> FlowRun:
-    """Run lesson 5 by the walkthrough, against the tests' server; its record."""
-    folder = tmp_path_factory.mktemp("walkthrough")
+    """Run a notebook with a flow in it by the walkthrough, against the tests' server."""
+    project, folder = (tmp_path_factory.mktemp(name) for name in ("project", "run"))
+    write_cells(project, INNER_FLOW, name="01_with_a_flow")
+    write_cells(project, "1 / 0", name="02_that_fails")
     env = f"env PREFECT_API_URL={prefect_server}"
-    shell(f"{env} python -m taxi_lib run 05 --run-dir {folder}", show=False)
+    shell(
+        f"{env} python -m taxi_lib run --folder {project} --run-dir {folder}", expect=1, show=False
+    )
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         (run,) = (r for r in flow_runs("walkthrough") if r.parameters["run_dir"] == str(folder))
     return run
+
+
+INNER_FLOW = """from prefect import flow
+
+@flow
+def a_flow_in_a_notebook():
+    return 1
+
+a_flow_in_a_notebook()"""
 
 
 def flow_runs(flow_name: str) -> list[FlowRun]:
@@ -36,9 +50,11 @@ def flow_runs(flow_name: str) -> list[FlowRun]:
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_the_flows_of_a_lesson_are_recorded_where_its_walkthrough_is(walkthrough_run: FlowRun):
+def test_the_flows_of_a_notebook_are_recorded_where_its_walkthrough_is(walkthrough_run: FlowRun):
     begun, ended = walkthrough_run.start_time, walkthrough_run.end_time
-    inner = [r for r in flow_runs("animal-facts") if r.end_time and begun < r.end_time < ended]
+    inner = [
+        r for r in flow_runs("a-flow-in-a-notebook") if r.end_time and begun < r.end_time < ended
+    ]
     assert inner and all(run.state.is_completed() for run in inner)
 
 
@@ -60,7 +76,10 @@ def test_the_browser_shows_a_walkthrough_with_its_tasks_and_artifacts(
     walkthrough_run: FlowRun, prefect_server: str, tmp_path: Path
 ):
     address = f"{prefect_server.removesuffix('/api')}/v2/runs/flow-run/{walkthrough_run.id}"
-    wanted = {walkthrough_run.name, "Completed", "05_first_flows", "walkthrough-summary"}
+    wanted = {
+        *(walkthrough_run.name, "Failed", "01_with_a_flow", "02_that_fails"),
+        *("walkthrough-summary", "failed-02-that-fails"),
+    }
     missing = wanted
     for attempt in range(3):  # a busy machine may not have drawn all of it in time
         shown = page_of(f"{address}?tab=Artifacts", tmp_path / str(attempt))

@@ -86,21 +86,26 @@ if first:
     assert "kernel died" in (tmp_path / "here" / "01_dies.attempt-1.log").read_text()
 
 
-def test_a_store_that_is_busy_gets_a_second_try(project: Path, tmp_path: Path):
-    busy = f"""import sqlite3
-store = sqlite3.connect({str(tmp_path / "store.db")!r}, timeout=0.1)
-try:
-    store.execute("create table runs (id)")
-except sqlite3.OperationalError:
-    open({str(tmp_path / "tries")!r}, "a").write("try ")
-    raise"""
-    holder = sqlite3.connect(tmp_path / "store.db")
+def test_a_store_that_is_busy_gets_a_second_try_and_the_failure_is_told_in_full(
+    project: Path, tmp_path: Path
+):
+    write = f"""import mlflow, os, sqlite3
+open({str(tmp_path / "tries")!r}, "a").write("try ")
+store = sqlite3.connect(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"), timeout=0.1)
+store.execute("create table mine (id)")"""
+    store = tmp_path / "runs" / "mlflow.db"
+    store.parent.mkdir()
+    holder = sqlite3.connect(store)
+    holder.execute("create table theirs (id)")
     holder.execute("begin exclusive")
-    write_cells(project, busy, name="01_busy")
-    report = walk(project)
+    write_cells(project, write, name="01_busy")
+    report = walk(project, run_dir=tmp_path / "here")
     holder.close()
-    assert "database is locked" in report["notebooks"][0]["error"]
+    (run,) = report["notebooks"]
+    assert run["error"] == "cell 4/4 · Work: OperationalError: database is locked"
+    assert run["cell"] == write and Path(run["html"]).is_file()
     assert (tmp_path / "tries").read_text().split() == ["try", "try"]
+    assert "failed-01-busy" in artifacts(flow_run(tmp_path / "here"))
 
 
 def test_results_are_the_same_side_by_side_and_one_by_one(project: Path, tmp_path: Path):

@@ -1,6 +1,8 @@
 """What is not run again, and what is noticed: each in a walkthrough on the tests' real server."""
 
+import base64
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from prefect.client.schemas import filters
 from walks import statuses, summary_of, walk
 
 from taxi_lib import freshness, history, settings
+from taxi_lib.errors import ContractError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 # A notebook that counts its own runs, where no fingerprint looks.
@@ -112,6 +115,29 @@ def test_a_damaged_result_in_prefects_cache_is_made_anew(project: Path):
     report = walk(project)
     assert report["status"] == "completed" and times_run(project) == 2
     assert report["notebooks"][0]["results"] == {"rmse": 6.5}
+
+
+def test_a_forged_pickle_in_prefects_cache_is_not_loaded(project: Path, tmp_path: Path):
+    walk(project)
+    (record,) = settings.runs_dir().glob(".records/*/*.json")
+    (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
+    told = json.loads(stored.read_text())
+    call = pickle.dumps(Touch(str(tmp_path / "touched")))
+    told["metadata"]["serializer"] = {"type": "pickle", "picklelib": "pickle"}
+    told["result"] = base64.encodebytes(call).decode()
+    stored.write_text(json.dumps(told))
+    assert walk(project)["status"] == "completed"
+    assert times_run(project) == 2 and not (tmp_path / "touched").exists()
+
+
+class Touch:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return open, (self.path, "w")
 
 
 def test_what_prefect_keeps_of_a_notebook_is_text_that_cannot_run(project: Path):
@@ -248,7 +274,8 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
     failed = walk(project)
     assert statuses(failed) == {"01_one": "completed", "02_two": "failed"}
     (tmp_path / "mended").touch()
-    folder, request = history.to_resume()
+    folder, before = history.to_resume()
+    request = before["request"]
     resumed = walk(**request | {"folder": Path(request["folder"]), "run_dir": folder})
     assert statuses(resumed) == {"01_one": "cached", "02_two": "completed"}
     assert times_run(project) == 1
@@ -267,9 +294,52 @@ def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(project: Pa
 
 
 def test_a_notebook_that_was_edited_while_it_ran_is_not_taken_for_what_it_is_now(project: Path):
-    path = project / "01_one.ipynb"
-    write_one(project, f"path = {str(path)!r}", "open(path, 'a').write(' ')")
+    path = str(project / "01_one.ipynb")
     change = "text = open(path).read(); open(path, 'w').write(text.replace('6.5', '5.5'))"
-    write_one(project, f"path = {str(path)!r}", change)
+    write_one(project, f"path = {path!r}", change)
     walk(project)
-    assert why_stale(project) == "no good run yet" or why_stale(project) == "cells"
+    assert why_stale(project) == "no good run yet"
+
+
+def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
+    with pytest.raises(ContractError, match="holds the notebooks themselves: choose another"):
+        walk(project, run_dir=project)
+    assert sorted(path.name for path in project.iterdir()) == ["01_one.ipynb"]
+
+
+def test_a_folder_without_numbered_notebooks_is_refused(tmp_path: Path):
+    with pytest.raises(ContractError, match=r"no notebook in .* whose name begins with a number"):
+        walk(tmp_path)
+
+
+def test_runs_that_are_reached_through_a_link_are_the_same_runs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "link"))
+    write_cells(project, "assert False", name="02_two")
+    failed = walk(project)
+    folder, _ = history.to_resume()
+    again = walk(project, run_dir=folder)
+    assert statuses(again) == {"01_one": "cached", "02_two": "failed"}
+    assert again["folder"] == failed["folder"]
+    assert not list(folder.glob("01_one.attempt*"))
+
+
+def test_a_month_that_may_be_none_needs_no_other(project: Path):
+    line = 'month: str | None = None  # a month\nsource: str = "auto"  # where from'
+    write_one(project, parameters=line)
+    assert walk(project)["status"] == "completed"
+
+
+def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
+    project: Path, write_month: Callable[..., Path]
+):
+    write_month("2021-01")
+    write_one(project, "assert False", parameters='month: str = "2021-01"  # month')
+    report = walk(project, cell_seconds=5)
+    _, before = history.to_resume()
+    assert before["data_dir"] == str(settings.data_dir())
+    assert before["request"]["cell_seconds"] == 5 and "run_dir" not in before["request"]
+    assert report["status"] == "failed"

@@ -20,8 +20,8 @@ from nbformat.v4 import new_code_cell
 
 from taxi_lib import failures
 from taxi_lib.contracts import read_contract
-from taxi_lib.engine import Limits
 from taxi_lib.errors import ContractError
+from taxi_lib.kernels import Limits
 
 SOURCES = {
     "papermill": ("papermill==2.7.0", "papermill/tests/notebooks"),

@@ -14,8 +14,9 @@ from nbformat.v4 import new_code_cell
 from walks import alive
 
 from taxi_lib.contracts import read_contract
-from taxi_lib.engine import Limits
 from taxi_lib.errors import ContractError
+from taxi_lib.kernels import Limits
+from taxi_lib.processes import stop_marked
 from taxi_lib.results import NotebookRun
 
 DIED = "cell 5/5 · Work: the kernel died (out of memory, or killed)"
@@ -163,6 +164,62 @@ def test_every_value_arrives_as_it_was_given_and_none_becomes_code(tmp_path: Pat
     assert not (tmp_path / "run" / "injected").exists()
 
 
+def test_names_with_dots_do_not_share_files(tmp_path: Path):
+    for name in ("02_model_v1.0", "02_model_v1.1"):
+        write_cells(tmp_path, f"print({name!r})", name=name)
+        run_path(tmp_path / f"{name}.ipynb", tmp_path / "run")
+    for name in ("02_model_v1.0", "02_model_v1.1"):
+        assert (tmp_path / "run" / f"{name}.log").read_text().endswith(f"{name}\n")
+
+
+@pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
+def test_a_notebook_of_an_older_format_has_no_cell_ids_and_runs(tmp_path: Path):
+    path = write_cells(tmp_path, "1", "1 / 0")
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        del cell["id"]
+    path.write_text(json.dumps(notebook | {"nbformat_minor": 4}))
+    for values in ({}, {"greeting": "ho"}):
+        run = run_path(path, tmp_path / "run", values)
+        assert run.error == "cell 5/5 · Work: ZeroDivisionError: division by zero"
+        assert run.cell == "1 / 0"
+
+
+def test_an_executed_copy_is_refused(tmp_path: Path):
+    run = run_path(write_cells(tmp_path, "1"), tmp_path / "run", {"greeting": "ho"})
+    with pytest.raises(ContractError, match="is an executed copy, with parameters put in: run"):
+        read_contract(Path(run.output))
+
+
+def test_an_error_that_only_quotes_a_busy_store_is_for_good(tmp_path: Path):
+    quoting = "raise ValueError('somebody said: database is locked')"
+    assert not run_cells(tmp_path, quoting).may_pass
+    busy = "import sqlite3; raise sqlite3.OperationalError('database is locked')"
+    assert run_cells(tmp_path, busy).may_pass
+
+
+def test_a_result_that_is_no_mapping_leaves_the_evidence(tmp_path: Path):
+    spoil = """from IPython.display import display
+display({"application/vnd.taxi-workbook.results+json": [1]}, raw=True)"""
+    run = run_cells(tmp_path, spoil)
+    assert run.status == "failed" and run.error.startswith("its page or its results: ")
+    assert Path(run.output).is_file() and Path(run.log).is_file()
+
+
+def test_no_mark_is_nobodys() -> None:
+    with pytest.raises(ValueError, match="everybody"):
+        stop_marked("")
+
+
+def test_a_path_reaches_the_cell_in_full_also_by_default(tmp_path: Path):
+    (tmp_path / "table.csv").write_text("here")
+    line = 'table: "Path" = "table.csv"  # what is read'
+    run = run_path(
+        write_cells(tmp_path, "print(open(table).read())", parameters=line), tmp_path / "run"
+    )
+    assert printed(run) == "here\n"
+
+
 def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
     report = "from taxi_lib.results import report_results; report_results(rmse={}, {})"
     promise = "rmse: float  # minutes [0 to 60]\nrows: int  # read"
@@ -178,18 +235,17 @@ def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
         assert Path(run.html).is_file()
 
 
-def test_a_clock_that_jumps_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    now, calls = time.time, []
-
-    def jumping() -> float:
-        calls.append(None)
-        return now() + (-1) ** len(calls) * 86_400 * len(calls)
-
-    monkeypatch.setattr("time.time", jumping)
-    run = run_cells(tmp_path, "print('well')")
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_jumps_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+):
+    now, jumped = time.time, []
+    monkeypatch.setattr("time.time", lambda: now() + 86_400 * days * len(jumped))
+    wait = "import time; print('jump', flush=True); time.sleep(1); print('landed')"
+    run = run_cells(tmp_path, wait, "print('well')", text=lambda _: jumped or jumped.append(1))
     monkeypatch.undo()
-    assert (run.status, printed(run)) == ("completed", "well\n")
-    assert 0 < run.seconds < 60
+    assert (run.status, run.error, bool(jumped)) == ("completed", None, True)
+    assert printed(run).endswith("well\n") and 0 < run.seconds < 60
 
 
 def test_a_month_that_has_not_begun_by_the_clock_is_refused(tmp_path: Path):

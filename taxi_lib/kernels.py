@@ -1,0 +1,110 @@
+"""Kernels: what one is started with, where it keeps its files, how long it may take."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from traitlets.config import Config
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a cell and a whole notebook may take, in seconds."""
+
+    cell: float = 900
+    notebook: float = 3600
+
+
+@dataclass
+class Kernel:
+    """What a kernel is started with, and who is told what happens in it.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Its working directory.
+    env : dict of str to str
+        Its environment.
+    mark : str
+        Of its processes, in that environment; see :mod:`taxi_lib.processes`.
+    on_cell : callable
+        Is told each cell as it starts.
+    on_text : callable
+        Is told each text that a cell prints.
+    secrets : dict of str to str
+        Parameters by name that are assigned unseen.
+    limits : Limits
+        How long it may take.
+    late : threading.Event
+        Set once the notebook took too long and was stopped.
+    """
+
+    folder: Path
+    env: dict[str, str]
+    mark: str
+    on_cell: Callable[..., None]
+    on_text: Callable[[str], None]
+    secrets: dict[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+    late: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how notebooks are run.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where the evidence goes; also the kernels' working directory.
+    env : dict of str to str
+        The kernels' environment.
+    progress, text : callable
+        Are told each cell as it starts (``"06 · cell 7/23 · Train"``) with the share of cells
+        that are done, and what each prints.
+    limits : Limits
+        How long a cell and a notebook may take.
+    """
+
+    folder: Path
+    env: dict[str, str]
+    progress: Callable[[str, float], None] = lambda line, done: None
+    text: Callable[[str], None] = lambda text: None
+    limits: Limits = field(default_factory=Limits)
+
+
+def manager(scratch: str) -> AsyncKernelManager:
+    """Return the manager of a kernel of this very environment, whatever kernels are installed."""
+    where = {
+        "transport": "ipc",
+        "ip": f"{scratch}/kernel",
+        "connection_file": f"{scratch}/kernel.json",
+    }
+    ours = KernelSpecManager(kernel_dirs=[])
+    config = Config({"KernelManager": where})
+    return AsyncKernelManager(
+        kernel_name="python3", kernel_spec_manager=ours, config=config, log=quiet()
+    )
+
+
+def quiet() -> logging.Logger:
+    """Return a log that nobody sees: what goes wrong is told by the runner, in its own words."""
+    log = logging.getLogger(__name__)
+    log.setLevel(logging.CRITICAL + 1)
+    return log
+
+
+def own_folders(scratch: str, env: dict[str, str]) -> dict[str, str]:
+    """Return where a kernel keeps what it would write into a home, which may not be writable."""
+    folders = {"IPYTHONDIR": f"{scratch}/ipython", "JUPYTER_RUNTIME_DIR": scratch}
+    try:
+        Path(env.get("HOME") or Path.home(), ".cache").mkdir(exist_ok=True)
+    except OSError:
+        folders["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir()) / f"matplotlib-{os.getuid()}")
+    return folders
