@@ -70,8 +70,10 @@ def _months(contract: Contract, values: dict[str, Value]) -> Inputs:
     named = set(contract.months(values).values())
     near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
     files = {name: fingerprint(settings.data_dir() / name) for name in map(file_name, sorted(near))}
-    # What is missing may be found elsewhere.
-    return files if all(files.values()) else files | {"source": values.get("source")}
+    # A lesson looks for a month that may be None by itself, and may find it elsewhere.
+    looks = len(named) < sum(field.is_month for field in contract.parameters)
+    missing = looks and not all(files.values())
+    return files | ({"source": values.get("source") or "auto"} if missing else {})
 
 
 def _files(contract: Contract, values: dict[str, Value]) -> Inputs:

@@ -220,7 +220,7 @@ def test_a_month_that_stands_for_the_next_one_is_waited_for(
     write_month("2021-01")
     walk(project)
     write_month("2021-02")
-    assert why_stale(project) == "data (green_tripdata_2021-02.parquet)"
+    assert why_stale(project).startswith("data (green_tripdata_2021-02.parquet")
 
 
 def test_a_module_beside_a_notebook_can_be_imported(project: Path):
@@ -298,7 +298,7 @@ def test_a_notebook_that_was_edited_while_it_ran_is_not_taken_for_what_it_is_now
     change = "text = open(path).read(); open(path, 'w').write(text.replace('6.5', '5.5'))"
     write_one(project, f"path = {path!r}", change)
     walk(project)
-    assert why_stale(project) == "no good run yet"
+    assert why_stale(project) == "cells"
 
 
 def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):

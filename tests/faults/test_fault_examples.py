@@ -66,7 +66,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fetch(package: str, folder: Path) -> None:
     from_source = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", *from_source, "--dest", str(folder)]
+    # The environment itself has no pip: uv does its work.
+    command = [sys._base_executable, "-m", "pip", "download", *from_source, "--dest", str(folder)]
     done = subprocess.run([*command, package], capture_output=True, text=True, check=False)
     if not list(folder.glob("*.tar.gz")):
         pytest.skip(f"{package} cannot be fetched: {done.stderr[-200:]}")
