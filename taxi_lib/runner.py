@@ -49,6 +49,8 @@ def run_notebook(
     folder = surroundings.folder
     run = NotebookRun(contract.name, "failed")
     try:
+        if folder.resolve() == contract.path.resolve().parent:
+            raise TaxiError(f"{folder} holds the notebook itself: choose another folder to run in.")
         folder.mkdir(parents=True, exist_ok=True)
         set_aside(folder, contract.name)
         run = _Attempt(contract, parameters, surroundings).run()
@@ -139,6 +141,8 @@ class _Attempt:
         except (OSError, ValueError, nbformat.reader.NotJSONError):
             self.partial.unlink(missing_ok=True)  # cut short: a page of half a file helps nobody
             return None
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = kernel  # of which it was run, whatever it said
         for cell in notebook.cells:
             if "outputs" in cell:
                 cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())
