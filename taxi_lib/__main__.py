@@ -137,14 +137,15 @@ def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] 
 
 @app.command("list")
 def list_() -> None:
-    """List the lessons with their parameters."""
+    """List the lessons with what they take and give."""
     from taxi_lib.contracts import find_notebooks
 
     for contract in find_notebooks():
         print(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
-            limit = f" [{p.limit}]" if p.limit else ""
-            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.help}{limit}")
+            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}")
+        for p in contract.results:
+            print(f"    gives {p.name}: {p.type}  # {p.told}")
 
 
 @app.command()

@@ -57,6 +57,11 @@ class Field:
         return self.limit == "secret"
 
     @property
+    def told(self) -> str:
+        """The comment behind the value, as it stands in the notebook."""
+        return f"{self.help} [{self.limit}]" if self.limit else self.help
+
+    @property
     def expected(self) -> str:
         """What a value has to be, in words."""
         return in_words(self.name, self.type) + (f", {self.limit}" if self.limit else "")

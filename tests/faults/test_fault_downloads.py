@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import as_anybody, five_trips, refused
+from walks import wait_until
 
 from taxi_lib import download
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
@@ -242,6 +243,7 @@ def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
     tlc_sends(month[:2000], then=lambda: (halfway.set(), dead.wait(60)), Content_Length=len(month))
     with subprocess.Popen(command(), stderr=subprocess.DEVNULL) as process:
         assert halfway.wait(60)
+        wait_until((runs_dir / ".downloads" / NAME).exists)
         process.send_signal(signal.SIGKILL)
     dead.set()
     assert process.returncode == -signal.SIGKILL
