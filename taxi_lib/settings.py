@@ -22,8 +22,12 @@ from taxi_lib.errors import TaxiError
 # Where months may come from; see taxi_lib.sources.
 Source = Literal["auto", "local", "tlc", "synthetic"]
 
-# They would lead to a profile or a database of your own, which lessons have no business with.
+# They would lead to a profile, a database, an experiment or a run of your own, which lessons have
+# no business with; MLflow sets the last three by itself, and another store does not know them.
 _OF_YOURS = (
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_ID",
     "PREFECT_PROFILE",
     "PREFECT_PROFILES_PATH",
     "PREFECT_API_DATABASE_CONNECTION_URL",

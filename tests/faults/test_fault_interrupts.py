@@ -50,6 +50,7 @@ class Project:
     def start_and_wait(self, **env: str) -> subprocess.Popen:
         process = start(*self.arguments, **self.env | env)
         wait_until(lambda: self.begun.exists() or process.poll() is not None, seconds=120)
+        assert process.poll() is None, process.communicate()
         wait_until(lambda: len(self.begun.read_text().split()) == 2)
         wait_until(lambda: (self.run_dir / "01_quick.json").exists())
         return process
