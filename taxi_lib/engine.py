@@ -11,6 +11,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 
 from taxi_lib.kernels import Kernel, manager, own_folders, quiet
 from taxi_lib.masking import mask_all
+from taxi_lib.notebooks import is_injected
 from taxi_lib.processes import stop_marked
 
 
@@ -72,7 +73,7 @@ class _Client(PapermillNotebookClient):
             self.set_widgets_metadata()
 
     async def assign_secrets(self, cell: NotebookNode, **_: object) -> None:
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        if is_injected(cell):
             for name, value in self.kernel.secrets.items():
                 self.kc.execute(f"{name} = {value!r}", silent=True, store_history=False)
 

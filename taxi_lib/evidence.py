@@ -17,9 +17,10 @@ import nbformat
 from taxi_lib import settings
 from taxi_lib.contracts import Contract
 from taxi_lib.fingerprints import Inputs, code_of, differences, key_of, prose_of
+from taxi_lib.notebooks import is_injected
 from taxi_lib.pages import write_page
 from taxi_lib.results import NotebookRun
-from taxi_lib.storage import copy_into, fingerprint, write_text
+from taxi_lib.storage import copy_into, fingerprint, newest_first, write_text
 
 _TOLD = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
 
@@ -104,7 +105,7 @@ def find(contract: Contract, inputs: Inputs) -> tuple[Record | None, str]:
     if record:
         fault = "its last run failed" if record.run.error else record.fault()
         return (None, fault) if fault else (record, "")
-    others = [_read(path) for path in sorted(place.parent.glob("*.json"), key=_age)]
+    others = [_read(path) for path in newest_first(place.parent.glob("*.json"))]
     ours = (other for other in others if other and other.notebook == str(contract.path))
     last = next((other for other in ours if not other.run.error), None)
     return None, differences(last.inputs, inputs) if last else "no good run yet"
@@ -153,7 +154,7 @@ def _with_prose(executed: list, written: list) -> list:
             cells.append(cell)
             continue
         cells.append(code.pop(0))
-        if code and "injected-parameters" in code[0].metadata.get("tags", []):
+        if code and is_injected(code[0]):
             cells.append(code.pop(0))
     return cells
 
@@ -177,10 +178,3 @@ def _read(path: Path) -> Record | None:
         return Record(**told | {"run": NotebookRun(**told["run"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None  # none, or a damaged one: the notebook is run again
-
-
-def _age(path: Path) -> float:
-    try:
-        return -path.stat().st_mtime
-    except OSError:
-        return 0.0  # pruned just now

@@ -156,7 +156,7 @@ def parse_fields(source: str, notebook: str, cell: str = "parameters") -> Iterat
             if cell == "parameters":
                 field.check(field.default)
             yield field
-    except (ContractError, _NoFieldError) as error:
+    except ContractError as error:  # the line is written well, and yet no field
         raise ContractError(f"The {cell} cell of {notebook} has {line!r}: {error}") from error
     except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
         example = "name: type = value  # help" if cell == "parameters" else "name: type  # help"
@@ -180,13 +180,9 @@ def _field(node: ast.stmt, line: str) -> Field:
         default = ast.literal_eval(node.value) if node.value else None
     field = Field(target.id, kind, default, help_text, limit[1] if limit else "")
     if field.limit and not is_limit(field.limit, kind):
-        raise _NoFieldError(
+        raise ContractError(
             f"[{field.limit}] is no limit of {kind}: write [1 to 100], or leave it."
         )
     if _SOUNDS_SECRET.search(field.name) and not field.is_secret:
-        raise _NoFieldError(f"{field.name} sounds like a secret: end its line with [secret].")
+        raise ContractError(f"{field.name} sounds like a secret: end its line with [secret].")
     return field
-
-
-class _NoFieldError(Exception):
-    """A line is written well, and yet no field."""

@@ -12,6 +12,7 @@ from taxi_lib import settings
 from taxi_lib.contracts import Contract
 from taxi_lib.files import file_name
 from taxi_lib.months import next_month, previous_month
+from taxi_lib.notebooks import is_injected
 from taxi_lib.results import Value
 from taxi_lib.storage import fingerprint, sha256_of
 
@@ -92,13 +93,13 @@ def _listing(folder: Path) -> str:
 def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
     """Return the fingerprint of a notebook's code, whether it was executed or not."""
     code = [cell for cell in cells if cell.cell_type == "code"]
-    own = [cell for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
+    own = [cell for cell in code if not is_injected(cell)]
     return sha256_of(*(cell.source + str(cell.metadata.get("tags", [])) for cell in own))
 
 
 def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
     """Return the fingerprint of a notebook's prose, and of where it stands."""
-    own = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    own = [cell for cell in cells if not is_injected(cell)]
     return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in own))
 
 

@@ -8,20 +8,13 @@ from typing import Any
 from taxi_lib import settings, summary
 from taxi_lib.errors import TaxiError
 from taxi_lib.ongoing import going_on
+from taxi_lib.storage import newest_first
 
 
 def past_runs() -> list[Path]:
     """Return the folders of the runs under ``runs/``, the newest first."""
-    summaries = settings.runs_dir().glob("*/summary.json")
-    folders = [path.parent for path in summaries if not path.parent.is_symlink()]
-    return sorted(folders, key=_when, reverse=True)
-
-
-def _when(folder: Path) -> float:
-    try:
-        return (folder / "summary.json").stat().st_mtime
-    except OSError:
-        return 0.0  # removed just now
+    summaries = newest_first(settings.runs_dir().glob("*/summary.json"))
+    return [path.parent for path in summaries if not path.parent.is_symlink()]
 
 
 def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:

@@ -8,6 +8,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from taxi_lib.contracts import Contract
+from taxi_lib.notebooks import is_injected
 
 
 class Listener(Protocol):
@@ -44,7 +45,7 @@ class Narrator:
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Tell that a cell starts."""
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        if is_injected(cell):
             self.given = 1
             self.place, self.source = "the parameters as given", cell.source
         elif cell.cell_type == "code":

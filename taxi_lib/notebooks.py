@@ -20,7 +20,7 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     except Exception as error:
         raise ContractError(f"{path.name} is not a notebook ({type(error).__name__}).") from error
     _check_language(notebook, path.name)
-    if tagged(notebook, "injected-parameters"):
+    if any(map(is_injected, notebook.cells)):
         raise ContractError(
             f"{path.name} is an executed copy, with parameters put in: run the notebook it is of, "
             "or remove its cell tagged injected-parameters."
@@ -32,6 +32,11 @@ def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[str]:
     """Return the sources of the code cells with a tag."""
     cells = [c for c in notebook.cells if c.cell_type == "code"]
     return [c.source for c in cells if tag in c.metadata.get("tags", [])]
+
+
+def is_injected(cell: nbformat.NotebookNode) -> bool:
+    """Tell whether papermill has put a cell in, with the parameters as given."""
+    return "injected-parameters" in cell.metadata.get("tags", [])
 
 
 def _check_language(notebook: nbformat.NotebookNode, name: str) -> None:

@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,11 @@ def marked(mark: str) -> list[psutil.Process]:
 def as_mark(name: str) -> str:
     """Return a name as it may be part of a mark."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+
+
+def mark_within(env: Mapping[str, str], own: str) -> str:
+    """Return the mark of something that belongs to the run of an environment, if to any."""
+    return f"{env[MARK]}/{own}" if env.get(MARK) else own
 
 
 def stop_marked(mark: str) -> None:

@@ -19,7 +19,7 @@ from taxi_lib.kernels import Kernel, Surroundings
 from taxi_lib.masking import mask, mask_all, reveal
 from taxi_lib.narrator import Narrator
 from taxi_lib.pages import write_page
-from taxi_lib.processes import MARK, as_mark
+from taxi_lib.processes import MARK, as_mark, mark_within
 from taxi_lib.results import NotebookRun, Value, read_results
 from taxi_lib.storage import unwritable, write_text
 
@@ -98,7 +98,7 @@ class _Attempt:
         """Execute to a temporary file; return what went wrong, if anything."""
         own = f"{as_mark(self.contract.name)}-{token_hex(4)}"
         env, beside = self.surroundings.env, str(self.contract.path.parent)
-        mark = "/".join(filter(None, [env.get(MARK), own]))
+        mark = mark_within(env, own)
         kernel = Kernel(
             folder=self.surroundings.folder,
             env=env

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from taxi_lib.errors import TaxiError
@@ -76,6 +77,18 @@ def fingerprint(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Return files by when they were written; those removed meanwhile come last."""
+
+    def when(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    return sorted(paths, key=when, reverse=True)
 
 
 def _forget(path: Path) -> None:

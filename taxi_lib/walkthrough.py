@@ -20,7 +20,7 @@ from taxi_lib.flows import settle_source
 from taxi_lib.guard import guarded
 from taxi_lib.kernels import Limits
 from taxi_lib.ongoing import Ongoing, registered
-from taxi_lib.processes import MARK
+from taxi_lib.processes import MARK, mark_within
 from taxi_lib.progress import Board
 from taxi_lib.settings import Source
 from taxi_lib.steps import Step, Walk, run_side_by_side
@@ -34,7 +34,7 @@ def _form() -> dict[str, Any]:
         return {"type": "object"}  # a broken lesson is told when it is to be run
 
 
-@flow(task_runner=ThreadPoolTaskRunner(), validate_parameters=True)
+@flow(task_runner=ThreadPoolTaskRunner())
 def walkthrough(
     notebooks: list[str] | None = None,
     parameters: Annotated[dict[str, Any], WithJsonSchema(_form())] | None = None,
@@ -89,7 +89,7 @@ def walkthrough(
     request = _request(dict(runtime.flow_run.parameters))
     lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
     target, jobs = summary.run_folder(run_dir), jobs or _cores()
-    api, mark = _server(), "/".join(filter(None, [os.environ.get(MARK), token_hex(4)]))
+    api, mark = _server(), mark_within(os.environ, token_hex(4))
     for dead in zombies.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
     env = os.environ | settings.environment() | _threads(jobs)
@@ -154,11 +154,8 @@ def _threads(jobs: int) -> dict[str, str]:
     """Return how many threads each kernel may use: more than cores would only wait."""
     each = max(1, _cores() // jobs)
     # Linear algebra adds up in another order with another number of threads: always the same one.
-    return {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"} | {
-        name: os.environ[name]
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        if name in os.environ
-    }
+    ours = {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"}
+    return {name: os.environ.get(name, count) for name, count in ours.items()}
 
 
 def _request(parameters: dict[str, Any]) -> dict[str, Any]:

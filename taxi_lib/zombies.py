@@ -14,8 +14,8 @@ _UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
 _WHY = "Its process is gone: it was killed, or the machine was switched off."
 
 
-def crash(address: str, **which: object) -> int:
-    """Set flow runs that never ended, and their tasks, to ``Crashed``; return how many flow runs.
+def crash(address: str, **which: object) -> None:
+    """Set flow runs that never ended, and their tasks, to ``Crashed``.
 
     Plain requests: a lesson calls this before it imports Prefect.
 
@@ -35,7 +35,6 @@ def crash(address: str, **which: object) -> int:
             _set_crashed(f"{address}/task_runs/{run['id']}")
     for run in flow_runs:
         _set_crashed(f"{address}/flow_runs/{run['id']}")
-    return len(flow_runs)
 
 
 def recover(address: str) -> list[Ongoing]:
