@@ -8,8 +8,8 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 """
 
 import fcntl
+import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from typing import TextIO
 import psutil
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.processes import MARK, Command, stop
+from taxi_lib.processes import MARK, Command, marked, stop, stop_marked
 
 Answers = Callable[[str], bool]
 PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
@@ -113,8 +113,8 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         keeper = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, str(lock_file), *command.arguments],
-            # It may outlive the run that starts it: others use it, too.
-            env={name: value for name, value in command.env.items() if name != MARK},
+            # Not the mark of the run that starts it, which it may outlive: others use it, too.
+            env=command.env | {MARK: _mark(lock_file)},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -154,11 +154,7 @@ def _end(keeper: int, lock_file: Path) -> None:
             psutil.Process(keeper).terminate()
     while _alive(keeper, lock_file) and time.monotonic() < deadline:
         time.sleep(0.05)
-    with suppress(OSError, ValueError, psutil.Error):
-        pid, born = lock_file.with_suffix(".program").read_text().split()
-        orphan = psutil.Process(int(pid))
-        if abs(orphan.create_time() - float(born)) < 5:  # the clock may have been set since
-            stop(orphan)
+    _stop_all(lock_file)
 
 
 def main(lock_file: str, *arguments: str) -> int:
@@ -169,14 +165,11 @@ def main(lock_file: str, *arguments: str) -> int:
         signal.signal(number, lambda number, _: asked.append(number))
     with Path(lock_file).open("r+") as file:
         child = psutil.Popen(arguments)
-        note = Path(lock_file).with_suffix(".program")
-        note.write_text(f"{child.pid} {child.create_time()!r}")
         try:
             while child.poll() is None and not asked and not _nobody_holds(file):
                 time.sleep(0.25)
         finally:
-            stop(child, _session())
-            note.unlink(missing_ok=True)
+            _stop_all(Path(lock_file))
     return child.returncode or 0
 
 
@@ -186,14 +179,18 @@ def _nobody_holds(file: TextIO) -> bool:
     return False
 
 
-def _session() -> list[psutil.Process]:
-    """Return what was started here, also by a program that has ended: we lead its session."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(OSError):
-            if os.getsid(process.pid) == os.getpid() != process.pid:
-                found.append(process)
-    return found
+def _mark(lock_file: Path) -> str:
+    """Return what the program and all that it starts carry in their environment."""
+    return f"kept-{hashlib.sha256(bytes(lock_file.resolve())).hexdigest()[:16]}"
+
+
+def _stop_all(lock_file: Path) -> None:
+    """Stop the program, the eldest, and what it started, also if it has left that behind."""
+    mark = _mark(lock_file)
+    with suppress(psutil.Error):  # the eldest ended just now
+        if family := marked(mark):
+            stop(min(family, key=psutil.Process.create_time), family)
+    stop_marked(mark)
 
 
 if __name__ == "__main__":

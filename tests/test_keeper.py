@@ -124,7 +124,9 @@ def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file
 def test_a_program_whose_keeper_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
     with keep(lock_file) as port:
         child = child_of(lock_file)
-        psutil.Process(child).parent().parent().kill()
+        keeper = psutil.Process(child).parent().parent()
+        keeper.kill()
+        assert gone(keeper.pid)  # until then, who comes joins the program that still answers
         with keep(lock_file) as again:
             assert gone(child) and again != port
     assert is_free(int(port)) and is_free(int(again))
