@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -44,6 +45,41 @@ hoard = bytearray(2**31)"""
     run = run_cells(tmp_path, greedy)
     assert run.error.startswith("cell 4/4 · Work: MemoryError") and not run.may_pass
     assert "bytearray" in run.cell
+
+
+@pytest.fixture
+def small_group(tmp_path: Path) -> Iterator[Path]:
+    """Yield the file that takes a process into a group of 200 MB, as a container has one."""
+    size = str(200 << 20)
+    for controls, limits in (
+        ("memory", {"memory.limit_in_bytes": size, "memory.memsw.limit_in_bytes": size}),
+        (".", {"memory.max": size, "memory.swap.max": "0"}),
+    ):
+        group = Path("/sys/fs/cgroup", controls, f"taxi-{os.getpid()}-{tmp_path.name}"[:100])
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            known = [name for name in limits if (group / name).exists()]
+            for name in known:
+                (group / name).write_text(limits[name])
+            if known:
+                yield group / "cgroup.procs"
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("control groups cannot be made here: not Linux, or not root")
+
+
+def test_a_kernel_that_the_system_kills_for_want_of_memory_is_a_failure_worth_a_second_try(
+    tmp_path: Path, small_group: Path
+):
+    join = f"import os; from pathlib import Path; Path({str(small_group)!r}).write_text('0')"
+    greedy = "hoard = [bytearray(1 << 20) for _ in range(1000)]"
+    run = run_cells(tmp_path, join, greedy)
+    assert (run.status, run.error, run.may_pass) == ("failed", DIED, True)
+    assert run.cell == greedy
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path):
