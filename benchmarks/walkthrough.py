@@ -4,7 +4,7 @@ Run it with nothing else going on; name lessons, or leave them out for a few tha
 
     .venv/bin/python benchmarks/walkthrough.py 01 02 03
 
-All twelve lessons on two cores took 667 s one by one, 434 s side by side (0.65 of it), with the
+All twelve lessons on two cores took 401 s one by one, 267 s side by side (0.67 of it), with the
 same results to the last digit, and 0.8 s again.
 """
 
