@@ -12,7 +12,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from taxi_lib.kernels import Kernel, manager, own_folders, quiet
 from taxi_lib.masking import mask_all
 from taxi_lib.notebooks import is_injected
-from taxi_lib.processes import stop_marked
+from taxi_lib.processes import scratch_prefix, stop_marked
 
 
 class _Client(PapermillNotebookClient):
@@ -96,7 +96,8 @@ class _LessonEngine(Engine):
         timer = Timer(kernel.limits.notebook, too_late)
         timer.daemon = True
         # Socket files that only this user may open, instead of open ports.
-        with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as scratch:
+        prefix = scratch_prefix(kernel.mark.rpartition("/")[0])
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as scratch:
             client = _Client(
                 nb_man,
                 km=manager(scratch),

@@ -6,12 +6,15 @@ also when it was killed and could see to nothing.
     python -m taxi_lib.guard MARK
 """
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from taxi_lib.processes import stop_marked
+from taxi_lib.processes import scratch_prefix, stop_marked
 
 
 @contextmanager
@@ -34,3 +37,5 @@ def guarded(mark: str) -> Iterator[None]:
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     stop_marked(sys.argv[1])
+    for left in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(sys.argv[1])}*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -10,6 +10,7 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 import fcntl
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TextIO
 
@@ -160,11 +162,11 @@ def _end(keeper: int, lock_file: Path) -> None:
 def main(lock_file: str, *arguments: str) -> int:
     """Run a program until nobody holds the lock file, or it ends by itself."""
     asked = []
-    # SIGINT too: what a shell started with & ignores it, and so would the program.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT):  # else what a shell started with & ignores it
         signal.signal(number, lambda number, _: asked.append(number))
-    with Path(lock_file).open("r+") as file:
-        child = psutil.Popen(arguments)
+    with Path(lock_file).open("r+") as file, TemporaryDirectory(prefix="kept-") as scratch:
+        # A worker leaves an empty folder behind, and for each run another.
+        child = subprocess.Popen(arguments, env=os.environ | {"TMPDIR": scratch})
         try:
             while child.poll() is None and not asked and not _nobody_holds(file):
                 time.sleep(0.25)

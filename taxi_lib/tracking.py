@@ -165,6 +165,18 @@ def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> M
     )
 
 
+def model_uri(run_id: str) -> str:
+    """Return the address of the model that a run logged, or refuse when it is not just one.
+
+    From there it is read where it lies; of ``runs:/…/model`` MLflow makes a copy each time, and
+    leaves it among the temporary files.
+    """
+    logged = mlflow.get_run(run_id).outputs.model_outputs
+    if len(logged) != 1:
+        raise TaxiError(f"Run {run_id} logged {len(logged)} models, not one: choose another run.")
+    return f"models:/{logged[0].model_id}"
+
+
 def _signature(trips: pd.DataFrame) -> ModelSignature:
     """Return what goes in and out; said by us, for MLflow's guess warns of every whole number."""
     kinds = {"i": "long", "f": "double"}

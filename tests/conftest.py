@@ -104,6 +104,13 @@ def prefect_api(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Yield a folder for temporary files; pytest's own would be too long for a socket's name."""
+    with TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty data folder that is this test's own."""
     folder = tmp_path / "data"

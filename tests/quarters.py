@@ -17,13 +17,14 @@ from taxi_lib.results import read_results
 MARK = "TAXI_TEST_MARK"
 # What Jupyter, IPython and matplotlib keep in any home.
 USUAL = {".cache", ".config", ".ipython", ".jupyter", ".local"}
+LOCK_OF_MLFLOW = "db_init_lock-"  # for each store it makes one among the temporary files
 
 
 class Quarters:
-    """A working folder and a home of one test's own; its processes carry a mark."""
+    """Folders of one test's own: to work in, a home, and for temporary files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.mark = uuid4().hex
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.mark, self.scratch = uuid4().hex, scratch
         self.work, self.home, self.done = (folder / name for name in ("work", "home", "done"))
         for made in (self.work, self.home, self.done):
             made.mkdir()
@@ -31,7 +32,8 @@ class Quarters:
     def execute(self, path: Path, copies: int) -> list[NotebookNode]:
         """Run copies of a lesson at the same time; the executed notebooks."""
         notebooks = [nbformat.read(path, as_version=4) for _ in range(copies)]
-        env = os.environ | {MARK: self.mark, "HOME": str(self.home)}
+        own = {MARK: self.mark, "HOME": str(self.home), "TMPDIR": str(self.scratch)}
+        env = os.environ | own
         where = {"metadata": {"path": str(self.work)}}
 
         async def run_all() -> None:
@@ -50,8 +52,9 @@ class Quarters:
         return read_results(self.done / "lesson.ipynb")
 
     def files(self) -> list[str]:
-        """Return what lies where a lesson has nothing to leave: its folder, and its home."""
-        left = [path.name for path in self.work.iterdir()]
+        """Return what lies where a lesson has nothing to leave: its folders, and its home."""
+        left = [path.name for folder in (self.work, self.scratch) for path in folder.iterdir()]
+        left = [name for name in left if not name.startswith(LOCK_OF_MLFLOW)]
         return left + [path.name for path in self.home.iterdir() if path.name not in USUAL]
 
     def processes(self, seconds: float = 20) -> list[str]:

@@ -45,12 +45,12 @@ def cells_of(path: Path, kind: str | None = None) -> list[NotebookNode]:
 
 
 @pytest.fixture
-def quarters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quarters:
-    """Return where a lesson is run: a folder, a home and a mark of its own."""
+def quarters(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Quarters:
+    """Return where a lesson is run: folders, a home and a mark of its own."""
     real = real_month_path("2021-01") and real_month_path("2021-02")
     if real:
         monkeypatch.setenv("TAXI_DATA_DIR", str(real.parent))
-    return Quarters(tmp_path)
+    return Quarters(tmp_path, scratch)
 
 
 def test_every_lesson_has_its_number():

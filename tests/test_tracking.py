@@ -46,6 +46,32 @@ def test_the_model_logged_is_the_model_scored(runs_dir: Path, model, columns):
     assert served.tolist() == model.predict(trips).tolist()
 
 
+def test_the_model_of_a_run_is_read_where_it_lies(
+    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trips = features.add_pair(five_trips()).assign(duration=[10.0, 20, 30, 40, 50])
+    model = models.course_model(n_estimators=3).fit(trips, trips["duration"])
+    tracking.use_store()
+    with mlflow.start_run() as run:
+        tracking.log_pipeline(model, trips[features.PAIR_COLUMNS])
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    loaded = mlflow.sklearn.load_model(tracking.model_uri(run.info.run_id))
+    assert loaded.predict(trips).tolist() == model.predict(trips).tolist()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_run_without_a_model_has_none_to_give(runs_dir: Path):
+    tracking.use_store()
+    with mlflow.start_run() as run:
+        pass
+    with pytest.raises(
+        TaxiError, match=r"^Run \w+ logged 0 models, not one: choose another run\.$"
+    ):
+        tracking.model_uri(run.info.run_id)
+
+
 def test_a_path_that_sqlite_would_misread_is_refused(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -37,14 +37,18 @@ ENDINGS = {".ipynb", ".html", ".log", ".json"}
 class Project:
     """A folder of notebooks, one of which waits, and the workspace in which it runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.runs = folder / "project", folder / "runs"
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder, self.runs, self.scratch = folder / "project", folder / "runs", scratch
         self.folder.mkdir()
         self.begun, self.run_dir = folder / "begun", self.runs / "one"
         waiting = WAITING.format(begun=str(self.begun))
         write_cells(self.folder, "print('quick')", name="01_quick")
         write_cells(self.folder, waiting, "print('after')", name="02_waiting")
-        self.env = {"TAXI_RUNS_DIR": str(self.runs), "MLFLOW_TRACKING_URI": ""}
+        self.env = {
+            "TAXI_RUNS_DIR": str(self.runs),
+            "MLFLOW_TRACKING_URI": "",
+            "TMPDIR": str(scratch),
+        }
         self.arguments = ["--folder", self.folder, "--run-dir", self.run_dir, "--jobs", 2]
 
     def start_and_wait(self, **env: str) -> subprocess.Popen:
@@ -73,8 +77,8 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path, scratch: Path) -> Project:
+    return Project(tmp_path, scratch)
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -88,6 +92,7 @@ def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on
     assert process.returncode != 0
     wait_until(lambda: belonging_to(project.runs) == [], seconds=20)
     assert not any(alive(pid) for pid in project.processes())
+    wait_until(lambda: not list(project.scratch.glob("kernel-*")), seconds=20)
     # What lies there under a final name is whole; nothing is said to be the last finished run.
     left = {path.suffix for path in project.run_dir.iterdir() if "part" not in path.name}
     assert left <= ENDINGS and not (project.runs / "latest").exists()
