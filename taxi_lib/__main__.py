@@ -31,10 +31,7 @@ Folder = Annotated[
 ]
 RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="How many at once; by default, the cores.")]
-Seconds = Annotated[
-    float | None,
-    typer.Option(min=0.1, help="How long one may take (900, 3600)."),
-]
+Seconds = Annotated[float | None, typer.Option(min=0.1, help="How long it may take (900, 3600).")]
 
 
 @app.command()
@@ -65,6 +62,7 @@ def run(
                 "-p, --source and --folder."
             )
         run_dir, before = history.to_resume(run_dir)
+        print(f"Going on with {run_dir} ({before['status']}) …")
         if before.get("data_dir") and not data_dir:
             os.environ["TAXI_DATA_DIR"] = before["data_dir"]
         _walk(before["request"] | how, run_dir)
@@ -82,6 +80,8 @@ def _request(
     from taxi_lib.contracts import check_request, find_notebooks
 
     given = dict(_split(parameter) for parameter in parameters)
+    if len(given) < len(parameters):
+        raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
     if source and "source" in given:
         raise ContractError("Say the source once: --source, or -p source=….")
     check_request(find_notebooks(notebooks or (), folder), given)
@@ -136,11 +136,11 @@ def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] 
 
 
 @app.command("list")
-def list_() -> None:
+def list_(folder: Folder = None) -> None:
     """List the lessons with what they take and give."""
     from taxi_lib.contracts import find_notebooks
 
-    for contract in find_notebooks():
+    for contract in find_notebooks(folder=folder):
         print(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
             print(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}")

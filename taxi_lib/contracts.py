@@ -5,6 +5,7 @@ each declaration in the second is ``name: type  # help``, and is checked after t
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def form(contracts: Iterable[Contract]) -> dict[str, object]:
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:
-    found = [path for path in paths if path.stem == name or path.stem.startswith(f"{name}_")]
+    found = [path for path in paths if re.match(rf"{re.escape(name)}([\W_]|$)", path.stem)]
     if not found:
         names = [path.stem for path in paths]
         raise ContractError(f"There is no notebook {name!r}{_did_you_mean(name, names)}")

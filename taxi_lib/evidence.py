@@ -69,8 +69,10 @@ class Record:
         return ""
 
 
-def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> None:
-    """Write a run's record beside its files, and where it can be found again."""
+def keep(
+    run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path, settled: bool = True
+) -> None:
+    """Write a run's record beside its files; and where it is found again, if inputs are settled."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
     cells = nbformat.read(run.output, as_version=4).cells if run.output else []
     record = Record(
@@ -85,8 +87,8 @@ def keep(run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path) -> 
     )
     text = json.dumps(asdict(record), indent=1)
     write_text(folder / f"{contract.name}.json", text)
-    # A notebook that was edited while it ran is not what its fingerprint says.
-    if code_of(cells) == inputs["cells"]:
+    # What was edited while the notebook ran is not what its fingerprint says.
+    if settled and code_of(cells) == inputs["cells"]:
         write_text(_place(contract, inputs), text)
 
 

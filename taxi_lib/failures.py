@@ -6,7 +6,7 @@ import nbformat
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-ENDED_EARLY = "it ended the kernel, and the cells after it were never run"
+ENDED_EARLY = "it ended the kernel, and nothing after that was run"
 DIED = "the kernel died (out of memory, or killed)"
 # What a second try may help against: a kernel that died, a store that others are using.
 _PASSING = re.compile(
@@ -55,6 +55,9 @@ def _failing_line(traceback: list[str]) -> str:
 
 def unfinished(notebook: nbformat.NotebookNode) -> bool:
     """Tell whether a run stopped early without an error, as ``sys.exit(0)`` does."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    if any(output.get("ename") == "SystemExit" for output in outputs):
+        return True
     code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     run = [c for c in code if "skip-execution" not in c.metadata.get("tags", [])]
     return not all(cell.execution_count for cell in run)

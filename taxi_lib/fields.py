@@ -14,7 +14,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from taxi_lib.errors import ContractError
-from taxi_lib.kinds import KINDS, adapter, in_words, inside_workspace, is_limit, kind_of
+from taxi_lib.kinds import (
+    KINDS,
+    adapter,
+    check_imported,
+    in_words,
+    inside_workspace,
+    is_limit,
+    kind_of,
+)
 from taxi_lib.months import MONTH, check_begun
 from taxi_lib.results import Value
 
@@ -48,8 +56,9 @@ class Field:
 
     @property
     def is_month(self) -> bool:
-        """Whether the value is a month: names that end in ``month`` say so."""
-        return self.name.endswith("month")
+        """Whether the value is a month: a text whose name ends in ``month``."""
+        is_text = re.search(r"\b(str|Any)\b|Literal\['", self.type)
+        return self.name.endswith("month") and bool(is_text)
 
     @property
     def is_secret(self) -> bool:
@@ -86,7 +95,7 @@ class Field:
         ContractError
             With the field, the value and what was expected.
         """
-        if value == "None" and "None" in self.type and not strict:
+        if value == "None" and ("None" in self.type or self.type == "Any") and not strict:
             return None  # how the command line says it
         if self.is_secret and value not in ("", None):
             return self._check_reference(value)
@@ -144,16 +153,19 @@ def parse_fields(source: str, notebook: str, cell: str = "parameters") -> Iterat
     ContractError
         When a line is anything but a field.
     """
-    lines, line = source.splitlines(), source
+    lines, line, imported = source.splitlines(), source, set()
     try:
         for node in ast.parse(source).body:
             line = lines[node.lineno - 1]
             if cell == "results" and not isinstance(node, ast.AnnAssign):
                 continue
             if isinstance(node, ast.ImportFrom) and node.module in _TYPING:
+                imported |= {name.name for name in node.names}
                 continue
             field = _field(node, lines[node.end_lineno - 1])
             if cell == "parameters":
+                if isinstance(node, ast.AnnAssign) and "annotations" not in imported:
+                    check_imported(node.annotation, imported)
                 field.check(field.default)
             yield field
     except ContractError as error:  # the line is written well, and yet no field

@@ -19,8 +19,8 @@ from taxi_lib.storage import fingerprint, sha256_of
 Inputs = dict[str, Any]
 
 
-def shared_inputs() -> Inputs:
-    """Return what all notebooks depend on: ``taxi_lib``, ``packages`` and ``python``."""
+def _shared() -> Inputs:
+    """Return what all notebooks depend on."""
     library = sorted(Path(__file__).parent.glob("*.*"))
     return {
         "taxi_lib": sha256_of(*(part.read_bytes() for part in library if part.is_file())),
@@ -29,9 +29,7 @@ def shared_inputs() -> Inputs:
     }
 
 
-def inputs_of(
-    contract: Contract, values: dict[str, Value], made_up: bool, shared: Inputs
-) -> Inputs:
+def inputs_of(contract: Contract, values: dict[str, Value], made_up: bool) -> Inputs:
     """Return what one notebook's outcome depends on.
 
     Parameters
@@ -42,18 +40,17 @@ def inputs_of(
         As given to it; its defaults stand in its cells.
     made_up : bool
         Whether its months are made up; how, is part of the library's source.
-    shared : dict
-        From :func:`shared_inputs`.
 
     Returns
     -------
     dict
-        Beside the shared parts ``cells``, ``parameters``, ``helpers`` (the modules beside it) and
-        ``data``: the months and the files that its parameters name.
+        ``taxi_lib``, ``packages`` and ``python``, which all depend on; ``cells``, ``parameters``,
+        ``helpers`` (the modules beside it) and ``data``: the months and the files that its
+        parameters name.
     """
     notebook = nbformat.read(contract.path, as_version=4)
     beside = contract.path.parent
-    helpers = [p for p in sorted(beside.rglob("*.py")) if ".ipynb_checkpoints" not in p.parts]
+    helpers = [p for p in sorted(beside.rglob("*.py")) if _is_helper(p.relative_to(beside), p)]
     own = {
         "cells": code_of(notebook.cells),
         # The months' fingerprints say more than where they were looked for.
@@ -63,7 +60,12 @@ def inputs_of(
         ),
     }
     months = {"months": "made up"} if made_up else _months(contract, values)
-    return shared | own | {"data": months | _files(contract, values)}
+    return _shared() | own | {"data": months | _files(contract, values)}
+
+
+def _is_helper(name: Path, path: Path) -> bool:
+    """Tell a module from an editor's lock, an environment's packages, a folder called so."""
+    return path.is_file() and not any(part.startswith(".") for part in name.parts)
 
 
 def _months(contract: Contract, values: dict[str, Value]) -> Inputs:

@@ -5,7 +5,7 @@ from typing import Any
 
 from taxi_lib import contracts, evidence, settings
 from taxi_lib.files import file_name, source_mark
-from taxi_lib.fingerprints import inputs_of, shared_inputs
+from taxi_lib.fingerprints import inputs_of
 from taxi_lib.settings import Source
 
 
@@ -22,9 +22,9 @@ def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[
     """
     folder, given = request["folder"], request["parameters"]
     lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
-    made_up, shared = _made_up(lessons, given, given.get("source", source)), shared_inputs()
+    made_up = _made_up(lessons, given, given.get("source", source))
     for lesson in lessons:
-        inputs = inputs_of(lesson, lesson.check(given), made_up, shared)
+        inputs = inputs_of(lesson, lesson.check(given), made_up)
         record, reason = evidence.find(lesson, inputs)
         yield lesson.name, "" if record else reason
 

@@ -70,4 +70,4 @@ def prune(keep: int) -> list[Path]:
             files = [str(path.parent / "damaged")]
         if not all(Path(name).exists() for name in files):
             path.unlink(missing_ok=True)
-    return removed
+    return [folder for folder in removed if not folder.exists()]

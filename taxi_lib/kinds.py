@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, JsonValue, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, JsonValue, TypeAdapter, ValidationInfo, WithJsonSchema
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
@@ -35,8 +35,23 @@ def _number(value: object) -> object:
     return value
 
 
-def _parsed(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
+def _is_strict(info: ValidationInfo) -> bool:
+    return bool((info.config or {}).get("strict"))
+
+
+def _parsed(value: object, info: ValidationInfo) -> object:
+    return json.loads(value) if isinstance(value, str) and not _is_strict(info) else value
+
+
+def _choice(choices: tuple) -> Any:  # noqa: ANN401 (what typing makes)
+    """Return the type of one of some values; a command line can say a number only as a text."""
+    by_text = {str(choice): choice for choice in choices}
+
+    def choose(value: object, info: ValidationInfo) -> object:
+        is_text = isinstance(value, str) and value not in choices and not _is_strict(info)
+        return by_text.get(value, value) if is_text else value
+
+    return Annotated[Literal[choices], BeforeValidator(choose)]
 
 
 def _text(convert: Callable[[object], str], form: str) -> object:
@@ -70,6 +85,8 @@ KINDS: dict[str, Any] = {
     ],
     "Any": JsonValue,
 }
+# Where the names come from that Python does not know by itself.
+_HOMES = {"Path": "pathlib", "date": "datetime", "Any": "typing", "Literal": "typing"}
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _LIMITS = {
     rf"({_NUMBER}) to ({_NUMBER})": ("ge", "le"),
@@ -92,6 +109,19 @@ def kind_of(annotation: ast.expr) -> str:
     kind = ast.unparse(annotation)
     _python_type(kind, {})
     return kind
+
+
+def check_imported(annotation: ast.expr, imported: set[str]) -> None:
+    """Refuse an annotation whose names a kernel would not know.
+
+    Raises
+    ------
+    ContractError
+        With the line that is missing.
+    """
+    names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+    for name in sorted(names & _HOMES.keys() - imported):
+        raise ContractError(f"begin the cell with `from {_HOMES[name]} import {name}`.")
 
 
 def is_limit(limit: str, kind: str) -> bool:
@@ -155,7 +185,7 @@ def _resolve(node: ast.expr, bounds: dict[str, float]) -> Any:  # noqa: ANN401
             return operator.or_(_resolve(left, bounds), _resolve(right, bounds))
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             values = ast.literal_eval(choices)
-            return Literal[values if isinstance(values, tuple) else (values,)]
+            return _choice(values if isinstance(values, tuple) else (values,))
         case ast.Name(id="int"):
             return Annotated[int, pydantic.Field(**bounds), BeforeValidator(_number)]
         case ast.Name(id="float"):

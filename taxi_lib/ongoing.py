@@ -34,6 +34,7 @@ def registered(run: Ongoing) -> Iterator[None]:
     ContractError
         When another one is going on in the same folder.
     """
+    _folder().mkdir(parents=True, exist_ok=True)
     path = _folder() / f"{sha256_of(run.folder)[:16]}.json"
     lock = FileLock(path.with_suffix(".lock"), timeout=3)  # somebody may be cleaning up
     try:
@@ -80,6 +81,4 @@ def going_on() -> list[Ongoing]:
 
 
 def _folder() -> Path:
-    folder = settings.runs_dir() / ".running"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return settings.runs_dir() / ".running"

@@ -5,8 +5,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import requests
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact
+
+from taxi_lib.results import NotebookRun
 
 
 class Board:
@@ -81,8 +86,6 @@ def bar(api: str, key: str, description: str) -> Iterator[Bar]:
     key, description : str
         Of the progress artifact.
     """
-    from prefect.artifacts import create_progress_artifact
-
     mark, ended = Bar(), threading.Event()
     artifact = create_progress_artifact(0.0, key=key, description=description)
 
@@ -105,3 +108,22 @@ def bar(api: str, key: str, description: str) -> Iterator[Bar]:
     finally:
         ended.set()
         thread.join()
+
+
+def tell_failure(run: NotebookRun) -> None:
+    """Say on Prefect's page which cell failed and how, and where the evidence is."""
+    source = f"\n\n```python\n{run.cell}\n```" if run.cell else ""
+    get_run_logger().error("%s failed at %s%s", run.name, run.error, source)
+    files = "".join(
+        f"\n- [{Path(name).name}]({Path(name).as_uri()}): `{name}`" for name in run.files
+    )
+    create_markdown_artifact(
+        key=f"failed-{as_key(run.name)}",
+        description=f"{run.name}: {run.error}",
+        markdown=f"# {run.name} failed\n\n{run.error}{source}\n\n{files}",
+    )
+
+
+def as_key(name: str) -> str:
+    """Return a name as an artifact's key may be: lower case, digits and dashes."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower())

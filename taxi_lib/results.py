@@ -6,7 +6,7 @@ The results are kept in the executed notebook itself.
 :func:`read_results` finds them, whoever ran the notebook.
 """
 
-import math
+import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -80,14 +80,24 @@ def report_results(**results: Value) -> None:
     Parameters
     ----------
     **results : float, int, str or None
-        None stands for "could not be had"; a number that is not finite is refused.
+        None stands for "could not be had".
+
+    Raises
+    ------
+    ContractError
+        When one is no value of JSON, or not finite.
     """
     from IPython.display import display
 
-    plain = {k: v.item() if hasattr(v, "item") else v for k, v in results.items()}
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in results.items()}
     for name, value in plain.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ContractError(f"Result {name} is {value}, expected a finite number.")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ContractError(
+                f"Result {name} is {value!r:.80}, expected finite numbers, texts, or lists or "
+                "dicts of them."
+            ) from None
     width = max(map(len, plain), default=0)
     text = "\n".join(f"{name:>{width}} : {value}" for name, value in plain.items())
     display({"text/plain": text, RESULTS_TYPE: plain}, raw=True)

@@ -139,12 +139,25 @@ def use_workspace() -> None:
     """Set :func:`environment` for this process, and make the folder of the runs.
 
     Call it before Prefect, MLflow or XGBoost are imported: they read it then.
+
+    Raises
+    ------
+    TaxiError
+        When that folder cannot be made, or only others may write to it.
     """
     for name in _OF_YOURS:
         os.environ.pop(name, None)
     os.environ.update(environment())
     # Prefect makes its own folder, but not the one above it.
-    runs_dir().mkdir(parents=True, exist_ok=True)
+    try:
+        runs_dir().mkdir(parents=True, exist_ok=True)
+        fault = "" if os.access(runs_dir(), os.W_OK) else "it is read-only"
+    except OSError as error:
+        fault = error.strerror or str(error)
+    if fault:
+        raise TaxiError(
+            f"Runs cannot be kept in {runs_dir()} ({fault}): set TAXI_RUNS_DIR to another folder."
+        )
 
 
 def _folder(variable: str, default: str) -> Path:

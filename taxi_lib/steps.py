@@ -2,14 +2,14 @@
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from prefect import get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, as_completed, wait
@@ -23,7 +23,7 @@ from taxi_lib.errors import TaxiError
 from taxi_lib.fingerprints import Inputs, key_of
 from taxi_lib.kernels import Limits, Surroundings
 from taxi_lib.processes import MARK, as_mark, stop_marked
-from taxi_lib.progress import Board, bar
+from taxi_lib.progress import Board, as_key, bar, tell_failure
 from taxi_lib.results import NotebookFailedError, NotebookRun, Value
 
 
@@ -31,13 +31,30 @@ from taxi_lib.results import NotebookFailedError, NotebookRun, Value
 class Step:
     """A notebook that a walkthrough is to run: with which values, of which inputs.
 
-    ``record`` is what an earlier run with the same inputs left, if that is still intact.
+    ``look`` tells its inputs as they are at the moment; ``record`` is what an earlier run with
+    the same inputs left, if that is still intact.
     """
 
     contract: Contract
     values: dict[str, Value]
-    inputs: Inputs
-    record: evidence.Record | None
+    look: Callable[[], Inputs]
+    inputs: Inputs = field(default_factory=dict)
+    record: evidence.Record | None = None
+
+    def begin(self) -> "Step":
+        """Return the step with its inputs as they are now: an earlier one may have made them."""
+        inputs = self.look()
+        return replace(self, inputs=inputs, record=evidence.find(self.contract, inputs)[0])
+
+    def is_settled(self) -> bool:
+        """Tell whether the inputs, but for the cells, still are what they were at the beginning.
+
+        The cells are looked at in the executed notebook.
+        """
+        try:
+            return self.look() | {"cells": self.inputs["cells"]} == self.inputs
+        except (OSError, ValueError):
+            return False
 
 
 class Walk:
@@ -49,7 +66,7 @@ class Walk:
 
 
 def _key(_: TaskRunContext, arguments: dict[str, Any]) -> str:
-    return key_of(arguments["contract"], arguments["inputs"])
+    return key_of(arguments["step"].contract, arguments["step"].inputs)
 
 
 def may_pass(_: Task, __: TaskRun, state: State) -> bool:
@@ -59,19 +76,17 @@ def may_pass(_: Task, __: TaskRun, state: State) -> bool:
 
 
 @task(
-    task_run_name="{contract.name}",
+    task_run_name="{step.contract.name}",
     cache_key_fn=_key,
     result_serializer="json",  # what is read back from a cache shall not be able to run
     retries=1,
     retry_delay_seconds=2,
     retry_condition_fn=may_pass,
 )
-def run_notebook(
-    contract: Contract, values: dict[str, Value], inputs: Inputs, walk: Walk
-) -> dict[str, Any]:
+def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
     """Run one notebook, tell each cell, and keep the evidence; a failure names its cell."""
-    logger = get_run_logger()
-    with bar(walk.env["PREFECT_API_URL"], _as_key(contract.name), contract.title) as shown:
+    contract, logger = step.contract, get_run_logger()
+    with bar(walk.env["PREFECT_API_URL"], as_key(contract.name), contract.title) as shown:
 
         def progress(line: str, done: float) -> None:
             logger.info(line)
@@ -80,13 +95,13 @@ def run_notebook(
 
         told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
         around = Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
-        run = runner.run_notebook(contract, values, around)
+        run = runner.run_notebook(contract, step.values, around)
         shown.tell(run.error or "completed", shown.done if run.error else 1.0)
-    evidence.keep(run, contract, inputs, walk.folder)
+    evidence.keep(run, contract, step.inputs, walk.folder, step.is_settled())
     if run.error:
-        if run.may_pass and runtime.task_run.run_count == 1:
-            walk.board.end(contract.name, f"{contract.name} · {run.error}; trying again")
-        _tell_failure(run)
+        if run.may_pass and runtime.task_run.run_count == 1 and not walk.stopping.is_set():
+            walk.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
+        tell_failure(run)
         zombies.close_tracked(f"{walk.env[MARK]}/{as_mark(contract.name)}-")
         raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
     return run.to_dict()
@@ -116,7 +131,7 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                step = waiting.pop(0)
+                step = waiting.pop(0).begin()
                 running[_submit(step, walk, force)] = step
             future = next(as_completed(list(running)))
             future.wait()  # its final state is not there before
@@ -126,6 +141,7 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
             summary.note([outcomes[name] for name in done], walk.folder)
     except BaseException:
         walk.stopping.set()
+        walk.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
         _stop(list(running), walk)
         raise
     return [outcomes[step.contract.name] for step in steps]
@@ -136,7 +152,7 @@ def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
     key = key_of(step.contract, step.inputs)
     stale = force or step.record is None or not _is_text(key)
     fresh = run_notebook.with_options(refresh_cache=stale)
-    return fresh.submit(step.contract, step.values, step.inputs, walk)
+    return fresh.submit(step, walk)
 
 
 def _is_text(key: str) -> bool:
@@ -172,24 +188,9 @@ def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
     else:
         run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
     ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
-    walk.board.end(name, f"{name.split('_')[0]} · {run.error or ended}")
+    walk.board.end(name, f"{_label(step.contract)} · {run.error or ended}")
     return run
 
 
-def _tell_failure(run: NotebookRun) -> None:
-    """Say on Prefect's page which cell failed and how, and where the evidence is."""
-    source = f"\n\n```python\n{run.cell}\n```" if run.cell else ""
-    get_run_logger().error("%s failed at %s%s", run.name, run.error, source)
-    files = "".join(
-        f"\n- [{Path(name).name}]({Path(name).as_uri()}): `{name}`" for name in run.files
-    )
-    create_markdown_artifact(
-        key=f"failed-{_as_key(run.name)}",
-        description=f"{run.name}: {run.error}",
-        markdown=f"# {run.name} failed\n\n{run.error}{source}\n\n{files}",
-    )
-
-
-def _as_key(name: str) -> str:
-    """Return a name as an artifact's key may be: lower case, digits and dashes."""
-    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower())
+def _label(contract: Contract) -> str:
+    return contract.name.split("_")[0]

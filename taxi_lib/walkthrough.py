@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any
@@ -13,9 +14,9 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
-from taxi_lib import contracts, evidence, masking, report, settings, summary, zombies
+from taxi_lib import contracts, masking, report, settings, summary, zombies
 from taxi_lib.errors import ContractError, TaxiError
-from taxi_lib.fingerprints import inputs_of, shared_inputs
+from taxi_lib.fingerprints import inputs_of
 from taxi_lib.flows import settle_source
 from taxi_lib.guard import guarded
 from taxi_lib.kernels import Limits
@@ -103,8 +104,7 @@ def walkthrough(
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
     this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
     with registered(this), guarded(mark), summary.told(target, request):
-        made_up, shared = made_by == "synthetic", shared_inputs()
-        steps = [_step(lesson, given, made_up, shared) for lesson in lessons]
+        steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
         runs = run_side_by_side(steps, walk, jobs, force)
         outcome = summary.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
@@ -130,12 +130,9 @@ def _plan(
     return lessons, given | {"source": source}, made_by
 
 
-def _step(
-    lesson: contracts.Contract, given: dict[str, Any], made_up: bool, shared: dict[str, Any]
-) -> Step:
+def _step(lesson: contracts.Contract, given: dict[str, Any], made_up: bool) -> Step:
     values = lesson.check(given)
-    inputs = inputs_of(lesson, values, made_up, shared)
-    return Step(lesson, values, inputs, evidence.find(lesson, inputs)[0])
+    return Step(lesson, values, partial(inputs_of, lesson, values, made_up))
 
 
 def _server() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cells import write_cells
 from conftest import ROOT, real_month_path
 
 from taxi_lib.__main__ import main
@@ -47,6 +48,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["run", "-p", "train_month="], "'', which is not a month"),
         (["run", "-p", "val_month=../../etc/passwd"], "which is not a month"),
         (["run", "-p", "val_month=2021-01"], "train_month and val_month are both 2021-01"),
+        (["run", "-p", "seed=1", "-p", "seed=2"], "is given twice in seed=1, seed=2: say it once"),
         (["run", "-p", "train_month"], "-p takes name=value, not 'train_month'"),
         (["run", "--source", "local", "-p", "source=tlc"], "Say the source once"),
         (["run", "01", "-p", "quick=true"], "None of these notebooks takes a parameter 'quick'"),
@@ -88,6 +90,21 @@ def test_status_says_what_would_be_run_again(tmp_path: Path):
 def test_prune_needs_no_runs(tmp_path: Path):
     assert run_command("prune", TAXI_RUNS_DIR=str(tmp_path / "runs")).stdout == ""
     assert run_command("prune", "--keep", "0").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["run", "ui"])
+def test_runs_that_cannot_be_kept_are_told_in_a_sentence(command: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    for runs in (tmp_path / "file", Path("/proc/runs")):
+        refusal = run_command(command, TAXI_RUNS_DIR=str(runs))
+        assert refusal.returncode == 2 and refusal.stderr.count("\n") == 1
+        assert f"Runs cannot be kept in {runs} (" in refusal.stderr
+
+
+def test_the_list_names_the_notebooks_of_a_folder(tmp_path: Path):
+    write_cells(tmp_path, "1", name="01_mine")
+    listing = run_command("list", "--folder", str(tmp_path))
+    assert listing.stdout.splitlines()[0] == "01_mine" and "greeting: str" in listing.stdout
 
 
 def test_the_list_names_every_lesson_with_its_parameters():

@@ -55,6 +55,55 @@ def test_texts_from_the_command_line_become_their_types(write_notebook: WriteNot
     assert checked == {"trials": 3, "rate": 0.5, "quick": False, "test_month": None}
 
 
+def test_a_number_among_choices_may_be_told_as_a_text_on_the_command_line_only(
+    write_notebook: WriteNotebook,
+):
+    line = "from typing import Literal\nhow: Literal[1, 2, 'x'] = 1  # which"
+    contract = read_contract(write_notebook(line))
+    assert contract.check({"how": "2"}) == {"how": 2}
+    assert contract.check({"how": "x"}) == {"how": "x"}
+    with pytest.raises(ContractError, match="how is '2', expected 1, 2 or x"):
+        contract.parameters[0].check("2", strict=True)
+
+
+def test_only_a_text_is_a_month_by_its_name(write_notebook: WriteNotebook):
+    contract = read_contract(write_notebook("trips_per_month: int = 5  # trips\nper_month = 2.5"))
+    assert contract.check({"trips_per_month": "7", "per_month": 3.5}) == {
+        "trips_per_month": 7,
+        "per_month": 3.5,
+    }
+    assert contract.months({}) == {}
+
+
+def test_none_is_none_also_where_no_type_is_told(write_notebook: WriteNotebook):
+    assert read_contract(write_notebook("x = None  # what")).check({"x": "None"}) == {"x": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("where: Path = 'x'  # a path", "from pathlib import Path"),
+        ("day: date | None = None  # a day", "from datetime import date"),
+        ("how: Literal['a'] = 'a'  # which", "from typing import Literal"),
+    ],
+)
+def test_a_type_that_the_kernel_would_not_know_is_refused(
+    write_notebook: WriteNotebook, line: str, missing: str
+):
+    with pytest.raises(ContractError, match=f"begin the cell with `{missing}`"):
+        read_contract(write_notebook(line))
+    read_contract(write_notebook(f"{missing}\n{line}"))
+    read_contract(write_notebook(f"from __future__ import annotations\n{line}"))
+
+
+def test_a_notebook_is_chosen_by_its_number_whatever_follows_it(tmp_path: Path):
+    for name in ("01 with spaces.ipynb", "02-dash.ipynb", "020_other.ipynb"):
+        cell = new_code_cell("n: int = 1  # n", metadata={"tags": ["parameters"]})
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / name)
+    chosen = find_notebooks(["01", "02"], tmp_path)
+    assert [contract.name for contract in chosen] == ["01 with spaces", "02-dash"]
+
+
 def test_a_value_that_another_notebook_takes_is_left_to_it(write_notebook: WriteNotebook):
     assert read_contract(write_notebook()).check({"other": 1}) == {}
 

@@ -57,7 +57,20 @@ def test_a_failing_assert_without_a_message_shows_its_line(run_cells: RunCells):
 
 def test_a_notebook_that_ends_its_kernel_early_has_failed(run_cells: RunCells):
     run = run_cells("import sys; sys.exit(0)", "print('never')")
-    assert run.status == "failed" and "never run" in run.error
+    assert run.status == "failed" and "nothing after that was run" in run.error
+
+
+def test_a_notebook_that_ends_its_kernel_within_its_last_cell_has_failed(run_cells: RunCells):
+    run = run_cells("import sys\nif 1: sys.exit(0)\nprint('never')")
+    assert run.status == "failed" and "nothing after that was run" in run.error
+
+
+def test_a_table_that_is_too_long_to_clean_is_left_out_of_the_page_and_kept_in_the_notebook(
+    run_cells: RunCells,
+):
+    run = run_cells("from IPython.display import HTML; HTML('<b>bold</b>' * 100_000)")
+    assert "1,100,000 characters of HTML: open the notebook" in Path(run.html).read_text()
+    assert Path(run.output).stat().st_size > 1_000_000
 
 
 @pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
@@ -97,10 +110,19 @@ display({"text/html": "<b>both</b>", "image/png": "aGVsbG8="}, raw=True)
     assert not soup.find_all(onerror=True)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
-def test_a_result_that_is_no_finite_number_is_refused(value: float):
-    with pytest.raises(ContractError, match=r"Result rmse is .*, expected a finite number"):
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), np.float32("nan"), [1.0, float("nan")], {"a": object()}, {1, 2}],
+)
+def test_a_result_that_is_not_finite_or_no_value_of_json_is_refused(value: object):
+    with pytest.raises(ContractError, match=r"^Result rmse is .*, expected finite numbers, texts"):
         report_results(rmse=value)
+
+
+def test_numpys_numbers_and_arrays_are_results(run_cells: RunCells):
+    report = "report_results(rmse=np.float32(0.5), errors=np.array([1, 2]))"
+    run = run_cells(f"import numpy as np; from taxi_lib.results import report_results; {report}")
+    assert run.results == {"rmse": 0.5, "errors": [1, 2]}
 
 
 def test_what_an_earlier_run_left_in_the_same_folder_is_kept_and_not_taken_for_this_one(

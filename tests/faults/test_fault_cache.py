@@ -301,6 +301,38 @@ def test_a_notebook_that_was_edited_while_it_ran_is_not_taken_for_what_it_is_now
     assert why_stale(project) == "cells"
 
 
+def test_what_was_edited_beside_a_notebook_while_it_ran_is_not_believed(project: Path):
+    helper = project / "helper.py"
+    helper.write_text("VALUE = 1")
+    edit = f"from pathlib import Path; Path({str(helper)!r}).write_text('VALUE = 2')"
+    write_one(project, edit, "import helper; assert helper.VALUE == 2")
+    walk(project)
+    helper.write_text("VALUE = 1")
+    assert why_stale(project) == "no good run yet"
+
+
+def test_a_notebook_is_judged_by_what_the_one_before_it_has_left(project: Path):
+    (project / "01_one.ipynb").unlink()
+    path = "from pathlib import Path\nmade: Path = 'made.txt'  # written by one, read by two"
+    write, factor = "open(made, 'w').write(str(factor))", "factor: int = 1  # what to write"
+    write_cells(project, write, name="01_make", parameters=f"{path}\n{factor}")
+    read = "from taxi_lib.results import report_results; report_results(read=open(made).read())"
+    write_cells(project, read, name="02_use", parameters=path)
+    for factor in (1, 2, 1, 1, 1):
+        report = walk(project, jobs=1, parameters={"factor": factor})
+        assert report["notebooks"][1]["results"] == {"read": str(factor)}
+    assert statuses(report) == {"01_make": "cached", "02_use": "cached"}
+
+
+@pytest.mark.parametrize("name", [".#helper.py", ".venv/lib.py", "folder.py/x.txt"])
+def test_what_only_looks_like_a_module_beside_a_notebook_is_none(project: Path, name: str):
+    walk(project)
+    path = project / name
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to("nowhere")
+    assert why_stale(project) == ""
+
+
 def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
     with pytest.raises(ContractError, match="holds the notebooks themselves: choose another"):
         walk(project, run_dir=project)

@@ -88,8 +88,9 @@ def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on
 ):
     process = project.start_and_wait()
     process.send_signal(number)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode != 0 and "trying again" not in told
+    assert ("`run --resume` goes on" in told) == (number != signal.SIGKILL)
     wait_until(lambda: belonging_to(project.runs) == [], seconds=20)
     assert not any(alive(pid) for pid in project.processes())
     wait_until(lambda: not list(project.scratch.glob("kernel-*")), seconds=20)
@@ -101,6 +102,7 @@ def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on
 
     status, printed = run("--resume", **project.env)
     assert status == 0, printed
+    assert f"Going on with {project.run_dir} (" in printed
     again = statuses(summary_of(project.run_dir))
     assert again == {"01_quick": "cached", "02_waiting": "completed"}
     # Nobody is told that the first one is still running.
