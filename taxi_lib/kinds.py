@@ -24,7 +24,7 @@ def _date_text(value: object) -> str:
 
 
 def _path_text(value: object) -> str:
-    if isinstance(value, str) and ("\0" in value or not value):
+    if isinstance(value, str) and ("\0" in value or "://" in value or not value):
         raise ValueError("no path")
     return str(Path(value).expanduser().absolute())
 
@@ -87,6 +87,7 @@ KINDS: dict[str, Any] = {
 }
 # Where the names come from that Python does not know by itself.
 _HOMES = {"Path": "pathlib", "date": "datetime", "Any": "typing", "Literal": "typing"}
+_WRITTEN = {"date": "date such as 2021-01-31", "list": "list, as JSON", "dict": "dict, as JSON"}
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _LIMITS = {
     rf"({_NUMBER}) to ({_NUMBER})": ("ge", "le"),
@@ -145,7 +146,7 @@ def in_words(name: str, kind: str) -> str:
         return "auto, local, tlc or synthetic"
     choices = re.fullmatch(r"Literal\[(.*)\]", kind)
     if not choices:
-        return kind
+        return _WRITTEN.get(kind, kind)
     *first, last = (str(choice) for choice in ast.literal_eval(f"[{choices[1]}]"))
     return f"{', '.join(first)} or {last}" if first else last
 

@@ -13,6 +13,8 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 
 from taxi_lib.results import NotebookRun
 
+_WIDEST = 500  # characters of a line: the log and Prefect's page have all of it
+
 
 class Board:
     """The lines of progress; in a terminal one line that changes, with all that runs side by side.
@@ -43,11 +45,13 @@ class Board:
                 self._show()
 
     def end(self, name: str, line: str) -> None:
-        """Show for good how a notebook ended."""
+        """Show for good how a notebook ended; of a long error, how it begins."""
+        first, *more = line.splitlines()
+        cut = " …" if more or len(first) > _WIDEST else ""
         with self.lock:
             self.now.pop(name, None)
             self._clear()
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{first[:_WIDEST]}{cut}\n")
             self._show()
 
     def _show(self, line: str = "") -> None:

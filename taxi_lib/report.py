@@ -63,7 +63,7 @@ def _next_steps(report: dict[str, Any]) -> str:
     )
     return "\n".join(
         [
-            f"Data            : {report['data_source']}",
+            f"Data            : {report['data_source'] or 'no months'}",
             f"Executed lessons: {report['folder']}  (.ipynb, .html, .log, .json, and summary.json)",
             f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui",
         ]

@@ -13,6 +13,7 @@ from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import Artifact, FlowRun
 from walks import statuses, walk
 
+from taxi_lib.progress import Board
 from taxi_lib.records import logs_of, tasks_of
 from taxi_lib.walkthrough import walkthrough
 
@@ -154,6 +155,14 @@ def test_what_cells_print_is_shown_when_asked_for(
     assert "two" not in capsys.readouterr().out
     walk(project, stream=True, force=True)
     assert "01 │ one\n01 │ two\n" in capsys.readouterr().out
+
+
+def test_of_a_long_error_the_terminal_shows_how_it_begins(capsys: pytest.CaptureFixture[str]):
+    Board().end("01_bad", "01 · cell 1/2 · Work: ValueError: one\ntwo")
+    Board().end("02_bad", "x" * 1000)
+    assert capsys.readouterr().out == (
+        "01 · cell 1/2 · Work: ValueError: one …\n" + "x" * 500 + " …\n"
+    )
 
 
 def test_a_notebook_that_takes_too_long_is_stopped_and_the_others_go_on(project: Path):
