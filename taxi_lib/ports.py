@@ -1,10 +1,16 @@
 """Ports of this machine, and the web services on them."""
 
+import random
 import socket
+from contextlib import suppress
 
 import requests
 
 from taxi_lib.errors import TaxiError
+
+# Below those that systems give to outgoing connections (Linux from 32768, others from 49152):
+# one of them may be gone by the time that a server has started.
+_QUIET = range(20_000, 32_000)
 
 
 def is_healthy(address: str) -> bool:
@@ -16,10 +22,18 @@ def is_healthy(address: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port of this machine that nobody uses, and that no connection will be given.
+
+    Raises
+    ------
+    TaxiError
+        When a hundred are taken.
+    """
+    for port in random.SystemRandom().sample(_QUIET, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise TaxiError("100 ports of this machine were tried and are taken: stop what listens there.")
 
 
 def is_free(port: int) -> bool:

@@ -105,6 +105,11 @@ def test_a_server_that_does_not_answer_is_not_joined(monkeypatch: pytest.MonkeyP
         services.prefect_server().__enter__()
 
 
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given():
+    ports = {free_port() for _ in range(20)}
+    assert len(ports) > 1 and all(port < 32_768 and is_free(port) for port in ports)
+
+
 def test_a_taken_port_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with services.webhook_sink() as (address, _):
