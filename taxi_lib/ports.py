@@ -13,10 +13,10 @@ from taxi_lib.errors import TaxiError
 _QUIET = range(20_000, 32_000)
 
 
-def is_healthy(address: str) -> bool:
-    """Tell whether a web service says that it is well, at its ``/health``."""
+def is_healthy(address: str, seconds: float = 10) -> bool:
+    """Tell whether a web service says within some seconds that it is well, at its ``/health``."""
     try:
-        return requests.get(f"{address}/health", timeout=10).ok
+        return requests.get(f"{address}/health", timeout=seconds).ok
     except requests.RequestException:
         return False
 

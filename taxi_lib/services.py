@@ -107,7 +107,7 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
     """
     given = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if given:
-        if not is_healthy(given):
+        if not is_healthy(given, seconds=60):  # where nobody listens, it takes no time
             raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
         yield given
         return

@@ -64,11 +64,6 @@ def pytest_configure(config: pytest.Config) -> None:
     del os.environ["MLFLOW_TRACKING_URI"]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores: tests wait a third of their time for servers."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[NOBODY].close()
     config.stash[WORKSPACE].cleanup()
