@@ -8,7 +8,6 @@ once it gets the lock for itself, nobody is left, and it stops the program and a
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ import psutil
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.processes import MARK, Command, marked, stop, stop_marked
+from taxi_lib.storage import sha256_of
 
 Answers = Callable[[str], bool]
 PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
@@ -183,7 +183,7 @@ def _nobody_holds(file: TextIO) -> bool:
 
 def _mark(lock_file: Path) -> str:
     """Return what the program and all that it starts carry in their environment."""
-    return f"kept-{hashlib.sha256(bytes(lock_file.resolve())).hexdigest()[:16]}"
+    return f"kept-{sha256_of(str(lock_file.resolve()))[:16]}"
 
 
 def _stop_all(lock_file: Path) -> None:

@@ -24,7 +24,7 @@ _HARMLESS_ATTRIBUTES = {
 }
 
 
-_LONGEST = 500_000  # characters of one table: cleaning takes the square of that, here a second
+LONGEST = 500_000  # characters of one output that a page can show: cleaning takes their square
 # nbconvert's style breaks long lines of output in the middle of a word.
 _WHOLE_WORDS = "<style>div pre {word-break: normal !important; overflow-wrap: anywhere}</style>"
 
@@ -47,9 +47,10 @@ def write_page(notebook: Path, page: Path) -> None:
 
 def _harmless(element: str) -> str:
     """Return HTML without what could act: pandas' style block is dropped, the rest escaped."""
-    if len(str(element)) > _LONGEST:
-        return f"<p>[… {len(str(element)):,} characters of HTML: open the notebook …]</p>"
-    unstyled = re.sub(r"<style.*?</style>", "", str(element), flags=re.DOTALL)
+    html = str(element)
+    if len(html) > LONGEST:
+        return f"<p>[… {len(html):,} characters of HTML: open the notebook …]</p>"
+    unstyled = re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL)
     return bleach.clean(unstyled, tags=_HARMLESS_TAGS, attributes=_HARMLESS_ATTRIBUTES)
 
 

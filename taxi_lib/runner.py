@@ -18,12 +18,10 @@ from taxi_lib.evidence import set_aside
 from taxi_lib.kernels import Kernel, Surroundings
 from taxi_lib.masking import mask, mask_all, reveal
 from taxi_lib.narrator import Narrator
-from taxi_lib.pages import write_page
+from taxi_lib.pages import LONGEST, write_page
 from taxi_lib.processes import MARK, as_mark, mark_within
 from taxi_lib.results import NotebookRun, Value, read_results
 from taxi_lib.storage import unwritable, write_text
-
-_LONGEST_TEXT = 500_000  # characters of one output that a page can still show
 
 
 def run_notebook(
@@ -182,8 +180,8 @@ def _shortened(outputs: list) -> list:
     """Cut what no browser could show; the log has all of it."""
     for output in outputs:
         text = output.get("text", "")
-        if len(text) > _LONGEST_TEXT:
-            half = _LONGEST_TEXT // 2
+        if len(text) > LONGEST:
+            half = LONGEST // 2
             left_out = f"\n[… {len(text) - 2 * half:,} characters left out: see the log …]\n"
             output["text"] = text[:half] + left_out + text[-half:]
     return outputs

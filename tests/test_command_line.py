@@ -124,7 +124,7 @@ def test_the_walkthrough_reproduces_the_courses_figures_of_2023(tmp_path: Path):
     # From another folder, with a relative path, as one does in a shell.
     data_dir = os.path.relpath(train.parent, tmp_path)
     env = {"TAXI_RUNS_DIR": str(tmp_path / "runs"), "PREFECT_HOME": ""}
-    lessons = ["01", "03", "06"]  # those with figures of the course
+    lessons = ["01", "02", "03", "06"]  # those with figures of the course
     done = run_command("run", *lessons, *months, "--data-dir", data_dir, cwd=tmp_path, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())
