@@ -7,6 +7,8 @@ shared by whoever asks, that stop with their last user. Everything listens on lo
 import logging
 import os
 import secrets
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +21,9 @@ from taxi_lib import recording, settings, zombies
 from taxi_lib.errors import TaxiError
 from taxi_lib.inbox import Inbox
 from taxi_lib.keeper import kept
+from taxi_lib.loopback import HOST, guarded_wsgi
 from taxi_lib.ports import check_free, free_port, is_free, is_healthy
 from taxi_lib.processes import Command, program
-
-LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -55,20 +56,28 @@ def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Serve S3 (moto's server, empty); yield its endpoint."""
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
 
     log = logging.getLogger("werkzeug")
     before = log.level
     log.setLevel(logging.ERROR)  # else every request is a line in the notebook
-    server = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    # As moto's own ThreadedMotoServer does it, which would answer the page of anybody.
+    app = guarded_wsgi(DomainDispatcherApplication(create_backend_app))
+    server = make_server(HOST, 0, app, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, args=[0.05], daemon=True)
+    thread.start()
+    endpoint = f"http://{HOST}:{server.server_port}"
     try:
         requests.post(f"{endpoint}/moto-api/reset", timeout=30).raise_for_status()
         yield endpoint
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
         log.setLevel(before)
 
 
@@ -77,7 +86,7 @@ def mail_server() -> Iterator[Inbox]:
     """Take e-mail (aiosmtpd, nothing leaves this machine); yield the inbox."""
     from aiosmtpd.controller import Controller
 
-    inbox = Inbox(LOOPBACK, free_port())
+    inbox = Inbox(HOST, free_port())
     where = {"hostname": inbox.host, "port": inbox.port, "server_hostname": "localhost"}
     controller = Controller(inbox, ready_timeout=60, **where)
     try:
@@ -132,8 +141,11 @@ def kept_server(port: int | None = None) -> Iterator[str]:
         # The same port again: a kernel that is still open goes on recording there.
         chosen = port or (last if last and is_free(last) else free_port())
         check_free(chosen)
-        start = [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(chosen)]
-        page = f"http://{LOOPBACK}:{chosen}"
+        # As `prefect server start` does it, which would answer the page of anybody.
+        serve = ["-m", "uvicorn", "--factory", "taxi_lib.loopback:prefect_app"]
+        where = ["--host", HOST, "--port", str(chosen), "--log-level", "warning"]
+        start = [sys.executable, *serve, *where]
+        page = f"http://{HOST}:{chosen}"
         # The page has to be told where its API is, and no other page may ask it.
         pages = f"{page},http://localhost:{chosen}"
         own = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages}

@@ -126,7 +126,9 @@ def page(port: int = 5000) -> Iterator[str]:
         yield uri  # a server brings its own page
         return
     use_store()
-    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # By itself MLflow would also answer as 10.evil.com, which it takes for a private network.
+    names = f"127.0.0.1:{port},localhost:{port}"
+    where = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", names, "--workers", "1"]
     start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
     # Its jobs would be a process more, for what the workbook does not use.
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -15,6 +15,8 @@ import uvicorn
 from fastapi import Body, FastAPI, HTTPException
 from fastapi.responses import PlainTextResponse
 
+from taxi_lib.loopback import HOST, guarded_app
+
 Failure = Literal["error", "slow"]
 
 CAT_FACTS = (
@@ -94,16 +96,17 @@ def make_sink_app(received: list[dict[str, Any]]) -> FastAPI:
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve a web application from a thread, on a free loopback port; yield its address."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((HOST, 0))
         # Silent: a caller that gave up waiting is the lesson's doing, not the server's trouble.
-        config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off")
+        quiet = {"log_config": None, "log_level": "critical", "lifespan": "off"}
+        config = uvicorn.Config(guarded_app(app), **quiet)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         while not server.started and thread.is_alive():
             time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://{HOST}:{listening.getsockname()[1]}"
         finally:
             server.should_exit = server.force_exit = True
             thread.join(10)

@@ -1,7 +1,8 @@
 import json
 import os
 import smtplib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,120 @@ def test_a_message_sent_is_in_the_inbox():
             inbox.wait(2, seconds=0)
     assert received["Subject"] == "Trained: 6.46" and "Ünïcode" in received.get_content()
     assert is_free(inbox.port)
+
+
+def answer_to(port: int, request: str) -> str:
+    """Return what a server says to a request that is sent as it stands."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request.replace("PORT", str(port)).replace("\n", "\r\n").encode())
+        told = b""
+        while b" 101 " not in told and (more := connection.recv(100_000)):
+            told += more
+        return told.decode()
+
+
+SITE = "Host: 127.0.0.1:PORT\nSec-Fetch-Site:"
+UPGRADE = """Connection: Upgrade
+Upgrade: websocket
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+Sec-WebSocket-Protocol: prefect"""
+ASKED_BY_US = [
+    "Host: 127.0.0.1:PORT",
+    "Host: LocalHost:PORT",
+    "host: [::1]:PORT",
+    "Host: 127.0.0.1:PORT\nOrigin: http://127.0.0.1:PORT",
+    f"{SITE} cross-site\nOrigin: http://localhost:PORT",  # the page under its other name
+    f"{SITE} same-origin",
+    f"{SITE} none\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document",
+    f"{SITE} cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document",  # a link
+]
+ASKED_BY_OTHERS = [
+    "Host: evil.com",
+    "Host: evil.com:PORT",
+    "Host: 127.0.0.1",
+    "Host: 127.0.0.1:1",
+    "Host: 127.0.0.1.:PORT",
+    "Host: localhost.:PORT",
+    "Host: 127.0.0.1.evil.com:PORT",
+    "Host: localhost@evil.com:PORT",
+    "Host: evil.com@127.0.0.1:PORT",
+    "Host: 127.0.0.1:PORT, evil.com",
+    "Host: 127.0.0.1:PORT\nHost: evil.com",
+    "Host:",
+    "X-Forwarded-Host: 127.0.0.1:PORT",
+    "Host: evil.com\nX-Forwarded-Host: 127.0.0.1:PORT",
+    "Host: 127.0.0.1:PORT\nOrigin: null",
+    "Host: 127.0.0.1:PORT\nOrigin: http://evil.com",
+    "Host: 127.0.0.1:PORT\nOrigin: https://127.0.0.1:PORT",
+    "Host: 127.0.0.1:PORT\nOrigin: http://127.0.0.1:8888",  # somebody's notebook
+    "Host: 127.0.0.1:PORT\nOrigin: http://127.0.0.1:PORT.evil.com",
+    "Host: 127.0.0.1:PORT\nOrigin: http://127.0.0.1:PORT\nOrigin: http://evil.com",
+    f"{SITE} cross-site",
+    f"{SITE} same-site\nSec-Fetch-Mode: no-cors\nSec-Fetch-Dest: script",
+    f"{SITE} cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: iframe",
+]
+
+
+@pytest.fixture(scope="module")
+def our_servers() -> Iterator[dict[str, int]]:
+    """Serve facts and S3 for several tests; the ports."""
+    with services.facts_api(0.0) as facts, services.s3_server() as s3:
+        yield {"GET /": port_of(facts), "GET /moto-api/": port_of(s3)}
+
+
+@pytest.mark.parametrize("headers", ASKED_BY_US)
+def test_programs_and_pages_of_this_machine_are_answered(headers: str, our_servers: dict[str, int]):
+    for line, port in our_servers.items():
+        told = answer_to(port, f"{line} HTTP/1.1\n{headers}\nConnection: close\n\n")
+        assert told.startswith("HTTP/1.1 200 "), line
+
+
+@pytest.mark.parametrize("headers", ASKED_BY_OTHERS)
+def test_a_page_from_outside_or_another_name_is_refused(headers: str, our_servers: dict[str, int]):
+    for line, port in our_servers.items():
+        told = answer_to(port, f"{line} HTTP/1.1\n{headers}\nConnection: close\n\n")
+        assert told[8:13] in (" 403 ", " 400 "), line
+
+
+@pytest.mark.parametrize("target", ["http://evil.com/", "http://evil.com@127.0.0.1:PORT/", "*"])
+def test_an_address_in_full_as_for_a_proxy_is_refused(target: str, our_servers: dict[str, int]):
+    for port in our_servers.values():
+        head = f"GET {target} HTTP/1.1\nHost: 127.0.0.1:PORT\nConnection: close"
+        told = answer_to(port, f"{head}\n\n")
+        assert told[8:13] in (" 403 ", " 400 ", " 404 ") and "meow" not in told
+
+
+@pytest.mark.slow
+def test_prefects_server_tells_its_secrets_to_nobody_else(prefect_api: str):
+    port = port_of(prefect_api.removesuffix("/api"))
+    Secret(value="hunter22").save("of-this-workspace", overwrite=True)
+    asked = json.dumps({"include_secrets": True})
+    sent = f"Content-Type: application/json\nContent-Length: {len(asked)}\nConnection: close"
+    line = "POST /api/block_documents/filter HTTP/1.1"
+    try:
+        refused = {h: answer_to(port, f"{line}\n{h}\n{sent}\n\n{asked}") for h in ASKED_BY_OTHERS}
+        given = {h: answer_to(port, f"{line}\n{h}\n{sent}\n\n{asked}") for h in ASKED_BY_US[:6]}
+    finally:
+        Secret.delete("of-this-workspace")
+    assert not [headers for headers, told in refused.items() if told[8:12] not in (" 403", " 400")]
+    assert not [headers for headers, told in given.items() if "hunter22" not in told]
+    listen = f"GET /api/events/out HTTP/1.1\n{UPGRADE}"
+    for headers in ASKED_BY_OTHERS:
+        assert answer_to(port, f"{listen}\n{headers}\n\n")[8:12] in (" 403", " 400"), headers
+    assert " 101 " in answer_to(port, f"{listen}\n{ASKED_BY_US[3]}\n\n")
+
+
+def test_what_a_web_page_posts_to_the_mail_server_is_no_message():
+    browser = ["Connection: keep-alive", "Content-Length: 99", "User-Agent: x", "Accept: */*"]
+    mail = "HELO x\nMAIL FROM:<a@b.c>\nRCPT TO:<a@b.c>\nDATA\nSubject: x\n\nx\n.\nQUIT\n"
+    head = "\n".join(["POST / HTTP/1.1", "Host: 127.0.0.1:PORT", *browser])
+    with services.mail_server() as inbox:
+        with socket.create_connection((inbox.host, inbox.port), timeout=30) as connection:
+            connection.sendall(f"{head}\n\n{mail}".replace("\n", "\r\n").encode())
+            while connection.recv(1000):
+                pass
+        assert inbox.messages == []
 
 
 def test_what_is_posted_is_kept():
@@ -196,5 +311,8 @@ def test_the_pages_are_shown_by_one_command(tmp_path: Path):
         told = log.read_text()
         assert urlopen(page, timeout=30).status == 200
         assert is_healthy(f"http://127.0.0.1:{prefect_port}/api")
+        for name in ("evil.com", f"10.evil.com:{mlflow_port}", f"127.0.0.1:{mlflow_port + 1}"):
+            foreign = f"GET / HTTP/1.1\nHost: {name}\nConnection: close\n\n"
+            assert " 403 " in answer_to(mlflow_port, foreign)
     assert page in told
     assert is_free(mlflow_port) and is_free(prefect_port)
