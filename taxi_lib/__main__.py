@@ -130,8 +130,8 @@ def status(
 
 @app.command()
 def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] = 10) -> None:
-    """Remove the files of all but the newest runs."""
-    for folder in history.prune(keep):
+    """Remove the files of all but the newest runs, but none that something still needs."""
+    for folder in history.prune(keep, tell=print):
         print(f"Removed {folder}")
 
 

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taxi_lib import settings, summary
+from taxi_lib import pointers, settings, summary
 from taxi_lib.errors import TaxiError
 from taxi_lib.ongoing import going_on
 from taxi_lib.storage import newest_first
@@ -44,24 +45,35 @@ def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
     return failed[0]
 
 
-def prune(keep: int) -> list[Path]:
+def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> list[Path]:
     """Remove all but the newest runs, and the records of what is gone with them.
 
     Parameters
     ----------
     keep : int
-        How many stay; ``runs/latest`` and runs that are going on stay in any case.
+        How many stay; ``runs/latest`` and runs that are going on stay in any case, and so does a
+        folder whose files something still needs.
+    tell : callable
+        Is given a sentence about each folder that stays because its files are needed.
 
     Returns
     -------
     list of pathlib.Path
         The folders that were removed.
+
+    Raises
+    ------
+    TaxiError
+        When MLflow's store cannot be read: nothing is removed then.
     """
     latest = (settings.runs_dir() / "latest").resolve()
-    old = [folder for folder in past_runs()[keep:] if folder.resolve() != latest]
     busy = {run.folder for run in going_on()}
-    removed = [folder for folder in old if str(folder.resolve()) not in busy]
-    for folder in removed:
+    old = {f for f in past_runs()[keep:] if f.resolve() != latest and str(f.resolve()) not in busy}
+    while needed := pointers.needed(old):  # what one of those needs, has to stay too
+        for folder, why in needed.items():
+            tell(f"{folder} stays, because {why} needs files in it.")
+        old -= needed.keys()
+    for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     for path in (settings.runs_dir() / ".records").glob("*/*.json"):
         try:
@@ -70,4 +82,4 @@ def prune(keep: int) -> list[Path]:
             files = [str(path.parent / "damaged")]
         if not all(Path(name).exists() for name in files):
             path.unlink(missing_ok=True)
-    return [folder for folder in removed if not folder.exists()]
+    return sorted(folder for folder in old if not folder.exists())

@@ -93,6 +93,24 @@ def tracking_uri() -> str:
     return f"sqlite:///{path}"
 
 
+def store_file() -> Path | None:
+    """Return the SQLite file of the MLflow store; None when a server keeps the store."""
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def artifact_root() -> dict[str, str]:
+    """Return the variable that tells MLflow where experiments keep their files: beside the store.
+
+    Without it, MLflow writes the working directory into each experiment that it creates, for all
+    its later runs. In a notebook that is the folder of one run, which may be thrown away.
+    MLflow's server sets this variable too. A store on a server has a place of its own.
+    """
+    store = store_file()
+    root = store and (store.parent / "mlartifacts").as_uri()
+    return {"_MLFLOW_SERVER_ARTIFACT_ROOT": root} if root else {}
+
+
 def lock_file(name: str) -> Path:
     """Return the file that processes lock to do one thing one after another."""
     folder = runs_dir() / ".locks"
@@ -126,6 +144,7 @@ def environment() -> dict[str, str]:
     folders = {
         "TAXI_RUNS_DIR": str(runs_dir()),
         "MLFLOW_TRACKING_URI": tracking_uri(),
+        **artifact_root(),
         "PREFECT_HOME": str(prefect_home.resolve()),
         # What runs on this machine is not to be asked for through a proxy.
         "NO_PROXY": ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""})),

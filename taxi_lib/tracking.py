@@ -65,6 +65,7 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     """
     uri = settings.tracking_uri()
     mlflow.set_tracking_uri(uri)
+    os.environ.update(settings.artifact_root())
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
     if not uri.startswith("sqlite:///"):
         return mlflow.set_experiment(experiment).experiment_id  # a server minds its own store

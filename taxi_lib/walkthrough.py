@@ -1,7 +1,9 @@
 """The walkthrough: the lessons, or any folder of numbered notebooks, run as one Prefect flow."""
 
 import os
+import sqlite3
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -14,7 +16,7 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
-from taxi_lib import contracts, masking, report, settings, summary, zombies
+from taxi_lib import contracts, masking, mlflow_store, report, settings, summary, zombies
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.fingerprints import inputs_of
 from taxi_lib.flows import settle_source
@@ -93,6 +95,9 @@ def walkthrough(
     api, mark = _server(), mark_within(os.environ, token_hex(4))
     for dead in zombies.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
+    with suppress(sqlite3.Error):  # a store that is busy or damaged is reported by its next user
+        for change in mlflow_store.move_out():
+            get_run_logger().warning(change)
     env = os.environ | settings.environment() | _threads(jobs)
     walk = Walk(
         target,

@@ -147,6 +147,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAXI_RUNS_DIR", str(folder))
     # MLflow sets this itself once it is told a store; afterwards it shall be as before.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT", raising=False)
     return folder
 
 

@@ -1,0 +1,107 @@
+"""MLflow's SQLite store, looked at without MLflow: where it says that files lie."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote
+
+from taxi_lib import settings
+from taxi_lib.errors import TaxiError
+
+# What says where files lie, by what it is called in a sentence; deleted ones too, for MLflow can
+# restore them. Only versions of MLflow that have the table are asked.
+_PLACES = {
+    "experiment": "SELECT name, artifact_location FROM experiments",
+    "run": "SELECT name, artifact_uri FROM runs",
+    "model": "SELECT name, artifact_location FROM logged_models",
+    "registered model": "SELECT name, source FROM model_versions",
+    "registered model's copy": "SELECT name, storage_location FROM model_versions",
+    "trace": "SELECT request_id, value FROM trace_tags WHERE key = 'mlflow.artifactLocation'",
+    "dataset": "SELECT name, dataset_source FROM datasets",
+}
+
+
+def places() -> Iterator[tuple[str, str]]:
+    """Yield what the workbook's stores know, such as ``"experiment x"``, and where its files lie.
+
+    Raises
+    ------
+    TaxiError
+        When a store is there and cannot be read.
+    """
+    # That of the runs folder too, when another one is in use at the moment.
+    stores = {settings.store_file(), settings.runs_dir() / "mlflow.db"}
+    for store in stores - {None}:
+        if store.exists():
+            yield from _places_in(store)
+
+
+def _places_in(store: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with closing(_connect(store, "ro")) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            for kind, query in _PLACES.items():
+                if query.split(" FROM ")[1].split()[0] in tables:
+                    for name, place in database.execute(query):
+                        yield f"{kind} {name}", place or ""
+    except sqlite3.Error as error:
+        raise TaxiError(
+            f"MLflow's store {store} cannot be read ({error}), so nobody knows which files it "
+            "needs: try again, or move it away."
+        ) from error
+
+
+def move_out() -> list[str]:
+    """Let experiments keep the files of later runs beside the store, not in the folder of a run.
+
+    A plain ``mlflow.set_experiment`` writes the working directory into the experiment that it
+    creates, for all its runs. Files that are there already stay where they are.
+
+    Returns
+    -------
+    list of str
+        What was changed, a sentence each.
+
+    Raises
+    ------
+    sqlite3.Error
+        When the store cannot be read or written to: whoever uses it next says so.
+    """
+    store, runs = settings.store_file(), settings.runs_dir()
+    if not store or not store.exists():
+        return []
+    root, told = store.parent / "mlartifacts", []
+    query = "SELECT experiment_id, name, artifact_location FROM experiments"
+    with closing(_connect(store, "rw")) as database, database:
+        for number, name, place in database.execute(query).fetchall():
+            path = _as_path(place or "")
+            if path is None or path.is_relative_to(root) or not _is_passing(path, runs):
+                continue
+            new = root / str(number)
+            database.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (new.as_uri(), number),
+            )
+            told.append(
+                f"MLflow's experiment {name} kept its files in {path}; "
+                f"those of new runs go to {new}."
+            )
+    return told
+
+
+def _is_passing(path: Path, runs: Path) -> bool:
+    """Tell whether a folder belongs to one run, or to a workbook that was moved elsewhere."""
+    around = path.parent
+    return path.is_relative_to(runs) or (around.name == "mlartifacts" and not around.exists())
+
+
+def _as_path(place: str) -> Path | None:
+    """Return a place as a path; None when it is not on this machine's disk."""
+    if place.startswith("file:"):
+        return Path(unquote(place.removeprefix("file:").removeprefix("//"))).resolve()
+    return Path(place).resolve() if place.startswith("/") else None
+
+
+def _connect(store: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{store.as_uri()}?mode={mode}", uri=True, timeout=5)
