@@ -1,6 +1,7 @@
 """papermill's engine for this workbook: a kernel of this environment, watched cell by cell."""
 
 import asyncio
+import os
 import tempfile
 from threading import Timer
 
@@ -12,7 +13,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from taxi_lib.kernels import Kernel, manager, own_folders, quiet
 from taxi_lib.masking import mask_all
 from taxi_lib.notebooks import is_injected
-from taxi_lib.processes import scratch_prefix, stop_marked
+from taxi_lib.processes import MARK, stop_marked
 
 
 class _Client(PapermillNotebookClient):
@@ -53,14 +54,15 @@ class _Client(PapermillNotebookClient):
     def _masked(self, msg: dict) -> dict:
         return msg | {"content": mask_all(msg["content"], self.kernel.secrets.values())}
 
-    async def run(self, env: dict[str, str]) -> None:
+    async def run(self, env: dict[str, str], leash: int) -> None:
         """Execute the cells up to the first that fails, as papermill does.
 
         papermill's own way leaves an event loop open in each thread, and two threads that have
         got it from a third fail with "This event loop is already running".
+        The supervisor of the kernel reads from the leash: it stops the notebook at its end.
         """
         self.reset_execution_trackers()
-        async with self.async_setup_kernel(env=env):
+        async with self.async_setup_kernel(env=env, stdin=leash):
             for index, cell in enumerate(self.nb.cells):
                 try:
                     self.nb_man.cell_start(cell, index)
@@ -89,18 +91,20 @@ class _LessonEngine(Engine):
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, *, kernel: Kernel, **_: object
     ) -> None:
+        end, begin = os.pipe()
+        held, leash = os.fdopen(end, "rb"), os.fdopen(begin, "wb")
+
         def too_late() -> None:
             kernel.late.set()
-            stop_marked(kernel.mark)
+            leash.close()
 
         timer = Timer(kernel.limits.notebook, too_late)
         timer.daemon = True
         # Socket files that only this user may open, instead of open ports.
-        prefix = scratch_prefix(kernel.mark.rpartition("/")[0])
-        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as scratch:
             client = _Client(
                 nb_man,
-                km=manager(scratch),
+                km=manager(scratch, kernel.mark),
                 log=quiet(),
                 kernel_name=kernel_name,
                 startup_timeout=120,
@@ -114,10 +118,15 @@ class _LessonEngine(Engine):
             client.on_cell_executed = client.assign_secrets
             timer.start()
             try:
-                asyncio.run(client.run(kernel.env | own_folders(scratch, kernel.env)))
+                # Who looks for what bears the mark must not find the supervisor, which finds more.
+                env = {name: value for name, value in kernel.env.items() if name != MARK}
+                env |= own_folders(scratch, kernel.env)
+                asyncio.run(client.run(env, held.fileno()))
             finally:
                 timer.cancel()
-                stop_marked(kernel.mark)  # and what its cells have started and left
+                leash.close()
+                held.close()
+                stop_marked(kernel.mark)  # should somebody have killed its supervisor
 
 
 def register() -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,8 +80,12 @@ class Surroundings:
     limits: Limits = field(default_factory=Limits)
 
 
-def manager(scratch: str) -> AsyncKernelManager:
-    """Return the manager of a kernel of this very environment, whatever kernels are installed."""
+def manager(scratch: str, mark: str) -> AsyncKernelManager:
+    """Return the manager of a kernel of this very environment, whatever kernels are installed.
+
+    The kernel is the child of a process that ends with it all that it started: see
+    :mod:`taxi_lib.supervisor`.
+    """
     where = {
         "transport": "ipc",
         "ip": f"{scratch}/kernel",
@@ -88,9 +93,12 @@ def manager(scratch: str) -> AsyncKernelManager:
     }
     ours = KernelSpecManager(kernel_dirs=[])
     config = Config({"KernelManager": where})
-    return AsyncKernelManager(
+    found = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=ours, config=config, log=quiet()
     )
+    supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")), mark]
+    found.kernel_spec.argv = supervisor + found.kernel_spec.argv
+    return found
 
 
 def quiet() -> logging.Logger:

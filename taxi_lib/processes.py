@@ -59,11 +59,6 @@ def mark_within(env: Mapping[str, str], own: str) -> str:
     return f"{env[MARK]}/{own}" if env.get(MARK) else own
 
 
-def scratch_prefix(mark: str) -> str:
-    """Return how the temporary folders of a run's kernels are called, up to their endings."""
-    return f"kernel-{mark.rsplit('/', 1)[-1]}-"
-
-
 def stop_marked(mark: str) -> None:
     """Kill all that a run, or one notebook of it, has started and left."""
     deadline = time.monotonic() + 20

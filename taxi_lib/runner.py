@@ -101,7 +101,6 @@ class _Attempt:
             folder=self.surroundings.folder,
             env=env
             | {
-                MARK: mark,
                 # MLflow puts the mark on every run that it begins: see zombies.close_tracked.
                 "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
                 # What lies beside a notebook can be imported, as in JupyterLab.

@@ -20,7 +20,6 @@ from taxi_lib import contracts, masking, mlflow_store, report, settings, summary
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.fingerprints import inputs_of
 from taxi_lib.flows import settle_source
-from taxi_lib.guard import guarded
 from taxi_lib.kernels import Limits
 from taxi_lib.ongoing import Ongoing, registered
 from taxi_lib.processes import MARK, mark_within
@@ -108,7 +107,7 @@ def walkthrough(
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
     this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
-    with registered(this), guarded(mark), summary.told(target, request):
+    with registered(this), summary.told(target, request):
         steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
         runs = run_side_by_side(steps, walk, jobs, force)
         outcome = summary.write(runs, made_by, time.monotonic() - started, target, request)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cells import run_path, write_cells
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.keeper import kept
@@ -130,6 +131,34 @@ def test_a_program_whose_keeper_was_killed_is_stopped_by_who_starts_the_next(loc
         with keep(lock_file) as again:
             assert gone(child) and again != port
     assert is_free(int(port)) and is_free(int(again))
+
+
+def test_it_outlives_the_notebook_that_started_it_when_another_uses_it(
+    lock_file: Path, tmp_path: Path
+):
+    """The notebook's kernel takes all that it has started with it, but not this."""
+    cell = f"""import sys, time
+from pathlib import Path
+sys.path.append({str(Path(__file__).parent)!r})
+from test_keeper import keep
+user = keep(Path({str(lock_file)!r}))
+print(user.__enter__(), flush=True)
+while not Path({str(tmp_path / "joined")!r}).exists():
+    time.sleep(0.1)
+import os; os.kill(os.getpid(), 9)"""
+    path, told = write_cells(tmp_path, cell), threading.Event()
+    arguments = (path, tmp_path / "run")
+    heard = {"text": lambda _: told.set()}
+    notebook = threading.Thread(target=run_path, args=arguments, kwargs=heard)
+    notebook.start()
+    assert told.wait(60)
+    with keep(lock_file) as port:
+        (tmp_path / "joined").touch()
+        notebook.join(60)
+        child = psutil.Process(child_of(lock_file))
+        time.sleep(1)  # its keeper looks four times a second
+        assert child.is_running() and child.parent() and not is_free(int(port))
+    assert is_free(int(port)) and gone(child.pid)
 
 
 def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Path):

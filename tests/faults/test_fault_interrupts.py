@@ -24,7 +24,7 @@ from pathlib import Path
 import mlflow
 mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
 run = mlflow.start_run(log_system_metrics=False)
-child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+child = subprocess.Popen(["/bin/sleep", "600"], env={{}}, start_new_session=True)
 begun = Path({begun!r})
 again = begun.exists()
 begun.write_text(f"{{os.getpid()}} {{child.pid}}")

@@ -9,10 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from cells import printed, run_path, write_cells
 from nbformat.v4 import new_code_cell
-from walks import alive
 
 from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
@@ -95,13 +95,61 @@ def test_a_notebook_that_no_interrupt_can_reach_is_stopped(tmp_path: Path):
     assert run.seconds < 60
 
 
-def test_what_a_cell_has_started_ends_with_its_notebook(tmp_path: Path):
-    leave = """import subprocess
-child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-print(child.pid)"""
-    run = run_cells(tmp_path, leave)
-    assert run.status == "completed"
-    assert not alive(int(printed(run)))
+# Ways to get out of a notebook's reach; each says that it has begun.
+ESCAPES = {
+    "deaf": "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 3, 15)]; wait()",
+    "stopped": "begin(); os.kill(os.getpid(), 19)",
+    "daemon": "os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); wait()",
+    "runner": "begin()\nfor _ in range(10**5): os.fork() and os._exit(0)",
+    "changer": "begin()\nfor _ in range(10**5): os.fork() and os._exit(0); os.setsid()",
+    "crowd": "begin()\nfor _ in range(100): os.fork() or wait()",
+}
+ESCAPE = """import os, sys, time
+begin = lambda: open(f"{sys.argv[1]}-{sys.argv[2]}", "w").close()
+wait = lambda: (begin(), time.sleep(600))
+"""
+LEAVE = """import os, subprocess, sys, threading, time
+from pathlib import Path
+escapes, begun = {escapes!r}, Path({begun!r})
+for name, way in escapes.items():
+    command = [sys.executable, "-S", "-c", {escape!r} + way, str(begun), name]
+    subprocess.Popen(command, env={{}}, start_new_session=True)
+while len(list(begun.parent.glob("begun-*"))) < len(escapes):
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "told", "limits"),
+    [
+        ("print('well')", None, Limits()),
+        ("1 / 0", "ZeroDivisionError", Limits()),
+        ("os.kill(os.getpid(), 9)", "the kernel died", Limits()),
+        ("time.sleep(600)", "it took longer than 2 seconds", Limits(cell=2)),
+        (
+            "__import__('re').match('(a+)+$', 'a' * 50 + 'b')",
+            "the notebook took",
+            Limits(notebook=4),
+        ),
+        ("threading.Thread(target=time.sleep, args=[600]).start()", None, Limits()),
+    ],
+    ids=["good", "failed", "killed", "cell too long", "notebook too long", "thread"],
+)
+def test_all_that_a_notebook_has_started_ends_with_it(
+    tmp_path: Path, last: str, told: str | None, limits: Limits
+):
+    begun = str(tmp_path / "begun")
+    leave = LEAVE.format(escapes=ESCAPES, escape=ESCAPE, begun=begun)
+    run = run_cells(tmp_path, leave, last, limits=limits)
+    assert told in run.error if told else run.error is None
+    assert len(list(tmp_path.glob("begun-*"))) == len(ESCAPES)
+    assert naming(begun) == []
+
+
+def naming(word: str) -> list[list[str]]:
+    """Return the command lines of what runs and was given a word."""
+    found = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in found if word in command]
 
 
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
