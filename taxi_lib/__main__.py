@@ -2,6 +2,12 @@
 
 import os
 import sys
+
+# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
+# that happens to lie there is not meant.
+if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
+    del sys.path[0]
+
 import time
 from contextlib import suppress
 from pathlib import Path

@@ -114,7 +114,7 @@ def _alive(keeper: int, lock_file: Path) -> bool:
 def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) -> str:
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(lock_file), *command.arguments],
+            [sys.executable, "-P", "-m", __spec__.name, str(lock_file), *command.arguments],
             # Not the mark of the run that starts it, which it may outlive: others use it, too.
             env=command.env | {MARK: _mark(lock_file)},
             cwd=command.cwd,

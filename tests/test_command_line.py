@@ -87,6 +87,15 @@ def test_status_says_what_would_be_run_again(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path):
+    for name in ("json.py", "typer.py", "prefect.py", "mlflow/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError")
+    listed = run_command("list", cwd=tmp_path)
+    assert listed.returncode == 0 and listed.stderr == ""
+    assert "01_duration_prediction_original" in listed.stdout
+
+
 def test_prune_needs_no_runs(tmp_path: Path):
     assert run_command("prune", TAXI_RUNS_DIR=str(tmp_path / "runs")).stdout == ""
     assert run_command("prune", "--keep", "0").returncode == 2
