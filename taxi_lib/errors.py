@@ -1,5 +1,9 @@
 """What can be refused: each message is one sentence that says what was wrong and what to do."""
 
+from importlib.metadata import distribution
+from importlib.util import find_spec
+from pathlib import Path
+
 
 class TaxiError(ValueError):
     """Something the workbook was given cannot be used."""
@@ -23,3 +27,25 @@ class MissingMonthError(DataError):
 
 class UnreachableError(MissingMonthError):
     """A month is not in the data folder, and the TLC cannot be reached: that may pass."""
+
+
+def check_package(name: str) -> None:
+    """Refuse a file or a folder that Python takes for a package, because it is called the same.
+
+    Parameters
+    ----------
+    name : str
+        Of a package that is installed, such as ``"mlflow"``.
+
+    Raises
+    ------
+    TaxiError
+        When Python finds another one first; it names that.
+    """
+    found = find_spec(name)
+    meant = Path(str(distribution(name).locate_file(name)), "__init__.py")
+    if found and found.origin and Path(found.origin).resolve() != meant.resolve():
+        raise TaxiError(
+            f"Python takes {found.origin} for the package {name}: "
+            "rename it, or work in another folder."
+        )

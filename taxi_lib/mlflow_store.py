@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -62,16 +62,16 @@ def move_out() -> list[str]:
     -------
     list of str
         What was changed, a sentence each.
-
-    Raises
-    ------
-    sqlite3.Error
-        When the store cannot be read or written to: whoever uses it next says so.
     """
-    store, runs = settings.store_file(), settings.runs_dir()
-    if not store or not store.exists():
-        return []
-    root, told = store.parent / "mlartifacts", []
+    store = settings.store_file()
+    if store and store.exists():
+        with suppress(sqlite3.Error):  # busy or damaged: whoever uses it next says so
+            return list(_move_out(store))
+    return []
+
+
+def _move_out(store: Path) -> Iterator[str]:
+    root, runs = store.parent / "mlartifacts", settings.runs_dir()
     query = "SELECT experiment_id, name, artifact_location FROM experiments"
     with closing(_connect(store, "rw")) as database, database:
         for number, name, place in database.execute(query).fetchall():
@@ -83,11 +83,18 @@ def move_out() -> list[str]:
                 "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
                 (new.as_uri(), number),
             )
-            told.append(
+            yield (
                 f"MLflow's experiment {name} kept its files in {path}; "
                 f"those of new runs go to {new}."
             )
-    return told
+
+
+def revision(store: Path) -> str:
+    """Return the version of a store's tables, as MLflow counts them; empty when it has none."""
+    with suppress(sqlite3.Error), closing(_connect(store, "ro")) as database:
+        for (version,) in database.execute("SELECT version_num FROM alembic_version"):
+            return version
+    return ""
 
 
 def _is_passing(path: Path, runs: Path) -> bool:

@@ -2,35 +2,44 @@
 
 import logging
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import mlflow
 import pandas as pd
+from alembic.util import CommandError
 from filelock import FileLock
-from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 from sqlalchemy.exc import SQLAlchemyError
 
-from taxi_lib import settings
-from taxi_lib.errors import TaxiError
+from taxi_lib import mlflow_store, settings
+from taxi_lib.errors import TaxiError, check_package
 from taxi_lib.keeper import kept
 from taxi_lib.ports import check_free, is_healthy
 from taxi_lib.processes import Command, program
 
+try:
+    import mlflow
+    from mlflow.entities import LifecycleStage
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import ModelSignature
+    from mlflow.models.model import ModelInfo
+    from mlflow.types import ColSpec, Schema
+except Exception:
+    check_package("mlflow")
+    raise
+
 EXPERIMENT = "nyc-green-taxi"
+_log = logging.getLogger(__name__)
 # In a new process: this one keeps its connection to the old file.
 _NEW = "move it away and start again, and a new one is made"
 # What SQLite and MLflow say of a store that is of no use, and what to do about it.
 _FAULTS = {
     "file is not a database": _NEW,
     "database disk image is malformed": _NEW,
-    "out-of-date database schema": _NEW,
     "database or disk is full": "make room there, and try again",
     "disk I/O error": "make room there, and try again",
 }
@@ -63,25 +72,25 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     TaxiError
         When the store's file is no store, is damaged, or cannot be written to.
     """
-    uri = settings.tracking_uri()
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(settings.tracking_uri())
     os.environ.update(settings.artifact_root())
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
-    if not uri.startswith("sqlite:///"):
-        return mlflow.set_experiment(experiment).experiment_id  # a server minds its own store
-    store = Path(uri.removeprefix("sqlite:///"))
+    store = settings.store_file()
+    if not store:
+        return _enter(experiment)  # a server minds its own store
     store.parent.mkdir(parents=True, exist_ok=True)
     _check_writable(store)
     # Two processes that create a SQLite store at once can leave it unusable: one at a time.
     with FileLock(f"{store}.lock"):
         try:
-            _make(store, experiment)
-        except (SQLAlchemyError, MlflowException) as error:
-            for fault, remedy in _FAULTS.items():
-                if fault in str(error):
-                    raise _useless(store, fault, remedy) from error
+            _make(store)
+            for change in mlflow_store.move_out():
+                _log.warning(change)
+            return _enter(experiment, (store.parent / "mlartifacts" / experiment).as_uri())
+        except (SQLAlchemyError, MlflowException, CommandError) as error:
+            if refusal := _diagnosis(store, str(error)):
+                raise refusal from error
             raise
-    return mlflow.set_experiment(experiment).experiment_id
 
 
 def _check_writable(store: Path) -> None:
@@ -98,19 +107,45 @@ def _useless(store: Path, fault: str, remedy: str) -> TaxiError:
     return TaxiError(f"MLflow cannot use its store {store} ({fault}): {remedy}.")
 
 
-def _make(store: Path, experiment: str) -> None:
-    """Make the store's tables, and the experiment, if they are not there."""
+def _diagnosis(store: Path, error: str) -> TaxiError | None:
+    """Return the refusal of a store that MLflow cannot open; None when something else is wrong."""
+    for fault, remedy in _FAULTS.items():
+        if fault in error:
+            return _useless(store, fault, remedy)
+    if not re.search("out-of-date database schema|Can't locate revision", error):
+        return None
+    revision = mlflow_store.revision(store)
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    if any(migrations.glob(f"{revision}_*.py")):
+        command = shlex.join([program("mlflow"), "db", "upgrade", f"sqlite:///{store}"])
+        return _useless(store, "it is of an older MLflow", f"make a copy of it, then run {command}")
+    fault = f"it is of a newer MLflow than {mlflow.__version__}, which does not know {revision}"
+    return _useless(store, fault, f"use that newer MLflow, or {_NEW}")
+
+
+def _make(store: Path) -> None:
+    """Make the store's tables if they are not there."""
     if not store.exists():
         # Under another name first: half of the tables would be of no use.
         partial = store.with_suffix(".part.db")
         partial.unlink(missing_ok=True)
         mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
         partial.replace(store)
-    if mlflow.get_experiment_by_name(experiment) is None:
+    mlflow.MlflowClient().search_experiments(max_results=1)
+
+
+def _enter(experiment: str, artifacts: str | None = None) -> str:
+    """Make an experiment active, made or restored as need be; return its id."""
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
         # The tag makes MLflow's page open on the training runs, not on chats with agents.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        artifacts = (store.parent / "mlartifacts" / experiment).as_uri()
-        mlflow.create_experiment(experiment, artifacts, tags=kind)
+        client.create_experiment(experiment, artifacts, tags=kind)
+    elif found.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(found.experiment_id)
+        _log.warning("MLflow's experiment %s was deleted: it is back, with its runs.", experiment)
+    return mlflow.set_experiment(experiment).experiment_id
 
 
 @contextmanager
@@ -136,9 +171,11 @@ def page(port: int = 5000) -> Iterator[str]:
 
     def command(_: str | None) -> Command:
         check_free(port)
-        return Command(start, env, f"http://127.0.0.1:{port}")
+        # Its Python looks for modules where it works: nothing of yours lies among the locks.
+        return Command(start, env, f"http://127.0.0.1:{port}", cwd=lock.parent)
 
-    with kept(settings.lock_file("mlflow-page.lock"), command, is_healthy) as address:
+    lock = settings.lock_file("mlflow-page.lock")
+    with kept(lock, command, is_healthy) as address:
         yield address
 
 

@@ -1,9 +1,7 @@
 """The walkthrough: the lessons, or any folder of numbered notebooks, run as one Prefect flow."""
 
 import os
-import sqlite3
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -94,9 +92,8 @@ def walkthrough(
     api, mark = _server(), mark_within(os.environ, token_hex(4))
     for dead in zombies.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
-    with suppress(sqlite3.Error):  # a store that is busy or damaged is reported by its next user
-        for change in mlflow_store.move_out():
-            get_run_logger().warning(change)
+    for change in mlflow_store.move_out():
+        get_run_logger().warning(change)
     env = os.environ | settings.environment() | _threads(jobs)
     walk = Walk(
         target,

@@ -16,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from conftest import as_anybody, refused
+from mlflow.tracking._tracking_service.utils import _get_store
 
 from taxi_lib import tracking
 from taxi_lib.errors import TaxiError
@@ -91,27 +92,41 @@ def truncate(store: Path) -> None:
     store.write_bytes(store.read_bytes()[: store.stat().st_size // 2])
 
 
-def make_of_another_version(store: Path) -> None:
+def change(store: Path, *statements: str) -> None:
     with sqlite3.connect(store) as tables:
-        tables.execute("UPDATE alembic_version SET version_num = 'another'")
+        for statement in statements:
+            tables.execute(statement)
     tables.close()
 
 
+def make_newer(store: Path) -> None:
+    change(store, "UPDATE alembic_version SET version_num = 'f00'")
+
+
+def make_newer_without_a_table(store: Path) -> None:
+    change(store, "UPDATE alembic_version SET version_num = 'f00'", "DROP TABLE trace_tags")
+
+
+def make_older(store: Path) -> None:
+    change(store, "UPDATE alembic_version SET version_num = '75868b020152'")
+
+
 @pytest.mark.parametrize(
-    ("spoil", "fault"),
+    ("spoil", "fault", "remedy"),
     [
-        (fill_with_garbage, "file is not a database"),
-        (truncate, "database disk image is malformed"),
-        (make_of_another_version, "out-of-date database schema"),
+        (fill_with_garbage, "file is not a database", "move it away"),
+        (truncate, "database disk image is malformed", "move it away"),
+        (make_newer, "a newer MLflow than 3.", "f00): use that newer MLflow, or move it away"),
+        (make_newer_without_a_table, "a newer MLflow than 3.", "f00): use that newer MLflow"),
+        (make_older, "an older MLflow", "make a copy of it, then run"),
     ],
-    ids=["garbage", "truncated", "another version"],
 )
 def test_a_store_that_is_of_no_use_is_refused_and_left_as_it_is(
-    store: Path, spoil: Callable[[Path], None], fault: str
+    store: Path, spoil: Callable[[Path], None], fault: str, remedy: str
 ):
     spoil(store)
     spoiled = store.read_bytes()
-    with refused(TaxiError, str(store), fault, "move it away"):
+    with refused(TaxiError, str(store), fault, remedy):
         tracking.use_store()
     assert store.read_bytes() == spoiled
 
@@ -187,3 +202,51 @@ def test_half_a_store_that_was_left_behind_is_no_hindrance(runs_dir: Path):
     (runs_dir / "mlflow.part.db").write_bytes(b"half a database")
     assert tracking.use_store()
     assert not (runs_dir / "mlflow.part.db").exists()
+
+
+def test_an_experiment_that_was_deleted_is_restored_with_its_runs(
+    store: Path, caplog: pytest.LogCaptureFixture
+):
+    number = tracking.use_store()
+    with mlflow.start_run():
+        mlflow.log_metric("rmse", 1.0)
+    for _ in range(2):  # on MLflow's page, between two lessons
+        mlflow.MlflowClient().delete_experiment(number)
+        caplog.clear()
+        assert tracking.use_store() == number
+        assert [record.getMessage() for record in caplog.records] == [
+            "MLflow's experiment nyc-green-taxi was deleted: it is back, with its runs."
+        ]
+        with mlflow.start_run():
+            mlflow.log_metric("rmse", 2.0)
+    assert len(mlflow.search_runs([number])) == 3
+
+
+def test_an_experiment_that_is_gone_for_good_is_made_anew(store: Path):
+    number = tracking.use_store()
+    mlflow.MlflowClient().delete_experiment(number)
+    _get_store()._hard_delete_experiment(number)  # as `mlflow gc` does
+    assert mlflow.get_experiment_by_name(tracking.EXPERIMENT) is None
+    with mlflow.start_run(experiment_id=tracking.use_store()):
+        mlflow.log_metric("rmse", 1.0)
+
+
+SHADOWED = """
+try:
+    from taxi_lib import tracking
+except ValueError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("name", ["mlflow.py", "mlflow/__init__.py"])
+def test_a_file_or_folder_that_is_taken_for_mlflow_is_named(tmp_path: Path, name: str):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    command = [sys.executable, "-W", "ignore", "-c", SHADOWED]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert told == (
+        f"TaxiError Python takes {path} for the package mlflow: "
+        "rename it, or work in another folder.\n"
+    )
