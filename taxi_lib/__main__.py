@@ -36,7 +36,9 @@ Folder = Annotated[
     Path | None, typer.Option(help="Notebooks of your own.", exists=True, file_okay=False)
 ]
 RunDir = Annotated[Path | None, typer.Option(help="The folder of this run.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="How many at once; by default, the cores.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="How many at once (the cores; of --folder: 1).")
+]
 Seconds = Annotated[float | None, typer.Option(min=0.1, help="How long it may take (900, 3600).")]
 
 

@@ -47,6 +47,9 @@ class Record:
         Of the main packages.
     ended : str
         When, in ISO's notation.
+    named : dict of str to str
+        The fingerprints of the files that it names as texts, by their names; see
+        :func:`taxi_lib.fingerprints.named_as_texts`.
     """
 
     run: NotebookRun
@@ -57,9 +60,24 @@ class Record:
     store: str | None
     versions: dict[str, str] = field(default_factory=dict)
     ended: str = ""
+    named: dict[str, str | None] = field(default_factory=dict)
 
-    def fault(self) -> str:
-        """Return what is wrong with the files by now; empty when all are as they were."""
+    def fault(self, named: dict[str, str | None]) -> str:
+        """Return why it is not to be believed by now; empty when all is as it was.
+
+        Parameters
+        ----------
+        named : dict of str to str
+            The files that the notebook names as texts, as they are now.
+        """
+        if self.run.error:
+            return "its last run failed"
+        if self.run.changed:
+            return f"{self.run.changed} changed while it ran"
+        # What an earlier notebook left in the folder of another run is not here to be compared.
+        before = {name: was for name, was in self.named.items() if Path(name).is_absolute()}
+        if changed := differences({"data": before | self._seen(named)}, {"data": named}):
+            return changed
         for name, before in self.files.items():
             now = fingerprint(Path(name))
             if now != before:
@@ -68,13 +86,22 @@ class Record:
             return "the MLflow store is gone"
         return ""
 
+    def _seen(self, named: dict[str, str | None]) -> dict[str, str | None]:
+        return {name: was for name, was in self.named.items() if name in named}
+
 
 def keep(
-    run: NotebookRun, contract: Contract, inputs: Inputs, folder: Path, settled: bool = True
+    run: NotebookRun,
+    contract: Contract,
+    inputs: Inputs,
+    folder: Path,
+    named: dict[str, str | None] | None = None,
 ) -> None:
-    """Write a run's record beside its files; and where it is found again, if inputs are settled."""
+    """Write a run's record beside its files, and where it is found again."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
     cells = nbformat.read(run.output, as_version=4).cells if run.output else []
+    if cells and not run.changed and code_of(cells) != inputs["cells"]:
+        run = replace(run, changed="cells")
     record = Record(
         run,
         str(contract.path),
@@ -84,16 +111,27 @@ def keep(
         str(store) if store.is_file() else None,
         _versions(),
         datetime.now(UTC).isoformat(timespec="seconds"),
+        named or {},
     )
     text = json.dumps(asdict(record), indent=1)
     write_text(folder / f"{contract.name}.json", text)
-    # What was edited while the notebook ran is not what its fingerprint says.
-    if settled and code_of(cells) == inputs["cells"]:
+    if cells:
         write_text(_place(contract, inputs), text)
 
 
-def find(contract: Contract, inputs: Inputs) -> tuple[Record | None, str]:
+def find(
+    contract: Contract, inputs: Inputs, named: dict[str, str | None]
+) -> tuple[Record | None, str]:
     """Return the record of a good run with these inputs whose files are intact, or why not.
+
+    Parameters
+    ----------
+    contract : Contract
+        The notebook.
+    inputs : dict
+        From :func:`taxi_lib.fingerprints.inputs_of`.
+    named : dict of str to str
+        From :func:`taxi_lib.fingerprints.named_as_texts`.
 
     Returns
     -------
@@ -105,7 +143,7 @@ def find(contract: Contract, inputs: Inputs) -> tuple[Record | None, str]:
     place = _place(contract, inputs)
     record = _read(place)
     if record:
-        fault = "its last run failed" if record.run.error else record.fault()
+        fault = record.fault(named)
         return (None, fault) if fault else (record, "")
     others = [_read(path) for path in newest_first(place.parent.glob("*.json"))]
     ours = (other for other in others if other and other.notebook == str(contract.path))
@@ -134,7 +172,7 @@ def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> N
         write_text(output, nbformat.writes(executed))
         write_page(output, page)
     run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
-    keep(run, contract, inputs, folder)
+    keep(run, contract, inputs, folder, record.named)
     return replace(run, status="cached")
 
 

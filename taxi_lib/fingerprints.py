@@ -2,7 +2,8 @@
 
 import json
 import platform
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,57 @@ def _listing(folder: Path) -> str:
     files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     told = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return sha256_of(*map(str, told))
+
+
+def named_as_texts(
+    contract: Contract, values: dict[str, Value], folder: Path | None
+) -> dict[str, str | None]:
+    """Return the files that a notebook names, but not as paths, with their fingerprints.
+
+    Those are files that a text among its parameters names in full, and what lies in the folder
+    of the run, where an earlier notebook has left it, under a name that stands in its code.
+
+    Parameters
+    ----------
+    contract, values
+        The notebook, and what it is given.
+    folder : pathlib.Path or None
+        Of the run; None when there is none.
+    """
+    told = {p.name: values.get(p.name, p.default) for p in contract.parameters}
+    plain = [told[p.name] for p in contract.parameters if "Path" not in p.type]
+    in_full = [Path(text) for value in plain for text in _texts(value) if text.startswith("/")]
+    found = {str(path): fingerprint(path) for path in in_full}
+    if folder and folder.is_dir():
+        cells = nbformat.read(contract.path, as_version=4).cells
+        code = "\n".join([*_texts(plain), *(c.source for c in cells if c.cell_type == "code")])
+        made = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        found |= {
+            str(name): fingerprint(folder / name)
+            for name in (path.relative_to(folder) for path in made)
+            if not _is_evidence(name, contract.path.parent) and _stands_in(code, name)
+        }
+    return {name: content for name, content in found.items() if content}
+
+
+def _texts(value: Value) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _is_evidence(name: Path, notebooks: Path) -> bool:
+    """Tell what the runner itself has left in the folder of a run."""
+    whose = re.sub(r"\.attempt-\d+$", "", name.stem)
+    kinds = (".ipynb", ".html", ".log", ".json")
+    ours = name.suffix in kinds and (notebooks / f"{whose}.ipynb").exists()
+    return len(name.parts) == 1 and (ours or name.name == "summary.json" or name.name[0] == ".")
+
+
+def _stands_in(code: str, name: Path) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", code) for part in name.parts)
 
 
 def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from taxi_lib import contracts, evidence, settings
 from taxi_lib.files import file_name, source_mark
-from taxi_lib.fingerprints import inputs_of
+from taxi_lib.fingerprints import inputs_of, named_as_texts
 from taxi_lib.settings import Source
 
 
@@ -24,8 +24,9 @@ def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[
     lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
     made_up = _made_up(lessons, given, given.get("source", source))
     for lesson in lessons:
-        inputs = inputs_of(lesson, lesson.check(given), made_up)
-        record, reason = evidence.find(lesson, inputs)
+        values = lesson.check(given)
+        inputs, named = inputs_of(lesson, values, made_up), named_as_texts(lesson, values, None)
+        record, reason = evidence.find(lesson, inputs, named)
         yield lesson.name, "" if record else reason
 
 

@@ -18,7 +18,7 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
             "notebook": run["name"],
             "status": run["status"],
             "seconds": f"{run['seconds']:.1f}",
-            "results": run["error"] or _in_a_line(run["results"]),
+            "results": run["error"] or _in_a_line(run["results"]) + _since(run["changed"]),
         }
         for run in report["notebooks"]
     ]
@@ -68,6 +68,10 @@ def _next_steps(report: dict[str, Any]) -> str:
             f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui",
         ]
     )
+
+
+def _since(changed: str) -> str:
+    return f" ({changed} changed since it began: run again)" if changed else ""
 
 
 def _in_a_line(results: dict[str, Any]) -> str:

@@ -39,6 +39,8 @@ class NotebookRun:
         The source of the cell that failed.
     may_pass : bool
         Whether the failure may be gone at the next try: a dead kernel, a store that was busy.
+    changed : str
+        Which inputs are no longer what they were when it began, in words; empty when none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class NotebookRun:
     error: str | None = None
     cell: str | None = None
     may_pass: bool = False
+    changed: str = ""
 
     @property
     def files(self) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from prefect.tasks import Task
 from taxi_lib import evidence, runner, summary, zombies
 from taxi_lib.contracts import Contract
 from taxi_lib.errors import TaxiError
-from taxi_lib.fingerprints import Inputs, key_of
+from taxi_lib.fingerprints import Inputs, differences, key_of, named_as_texts
 from taxi_lib.kernels import Limits, Surroundings
 from taxi_lib.processes import MARK, as_mark, stop_marked
 from taxi_lib.progress import Board, as_key, bar, tell_failure
@@ -31,30 +32,61 @@ from taxi_lib.results import NotebookFailedError, NotebookRun, Value
 class Step:
     """A notebook that a walkthrough is to run: with which values, of which inputs.
 
-    ``look`` tells its inputs as they are at the moment; ``record`` is what an earlier run with
-    the same inputs left, if that is still intact.
+    ``look`` tells its inputs as they are at the moment; ``named`` are the files that it names as
+    texts; ``record`` is what an earlier run with the same inputs left, if that is still intact.
     """
 
     contract: Contract
     values: dict[str, Value]
     look: Callable[[], Inputs]
     inputs: Inputs = field(default_factory=dict)
+    named: dict[str, str | None] = field(default_factory=dict)
     record: evidence.Record | None = None
 
-    def begin(self) -> "Step":
+    def begin(self, folder: Path) -> "Step":
         """Return the step with its inputs as they are now: an earlier one may have made them."""
-        inputs = self.look()
-        return replace(self, inputs=inputs, record=evidence.find(self.contract, inputs)[0])
+        inputs, named = self.look(), self.named_now(folder)
+        record, _ = evidence.find(self.contract, inputs, named)
+        return replace(self, inputs=inputs, named=named, record=record)
 
-    def is_settled(self) -> bool:
-        """Tell whether the inputs, but for the cells, still are what they were at the beginning.
+    def named_now(self, folder: Path) -> dict[str, str | None]:
+        """Return the files that it names as texts, as they are now."""
+        try:
+            return named_as_texts(self.contract, self.values, folder)
+        except (OSError, ValueError):
+            return {}  # the notebook itself is gone or damaged: `changed` tells
 
-        The cells are looked at in the executed notebook.
+    def changed(self, folder: Path) -> str:
+        """Return in words which inputs no longer are what they were when it began.
+
+        The cells are not looked at: those that were executed are in its copy.
         """
         try:
-            return self.look() | {"cells": self.inputs["cells"]} == self.inputs
+            now = self.look() | {"cells": self.inputs["cells"]}
         except (OSError, ValueError):
-            return False
+            return "the notebook"
+        named = self.named_now(folder)
+        files = now["data"] | {name: named.get(name) for name in self.named}
+        return differences(self.inputs | {"data": self._data()}, now | {"data": files})
+
+    def clash(self, beside: "list[Step]", folder: Path) -> str:
+        """Return in words which file changed that another one names, too, that ran beside it."""
+        try:
+            now = self.look()["data"] | self.named_now(folder)
+        except (OSError, ValueError):
+            return "the notebook changed while it ran"
+        changed = {name for name, before in self._data().items() if now.get(name) != before}
+        for other in beside:
+            for name in sorted(changed & other._files()):
+                return f"{name} changed while {other.contract.name} ran beside it"
+        return ""
+
+    def _data(self) -> Inputs:
+        return self.inputs["data"] | self.named
+
+    def _files(self) -> set[str]:
+        """Return the files and folders that it names; the months are everybody's."""
+        return {name for name in self.inputs["data"] if Path(name).is_absolute()} | set(self.named)
 
 
 class Walk:
@@ -63,6 +95,8 @@ class Walk:
     def __init__(self, folder: Path, env: dict[str, str], board: Board, limits: Limits) -> None:
         self.folder, self.env, self.board, self.limits = folder, env, board, limits
         self.stopping = Event()  # set once the walkthrough is interrupted: nothing is tried again
+        self.begun: dict[str, Step] = {}
+        self.outcomes: dict[str, NotebookRun] = {}
 
 
 def _key(_: TaskRunContext, arguments: dict[str, Any]) -> str:
@@ -97,7 +131,9 @@ def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
         around = Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
         run = runner.run_notebook(contract, step.values, around)
         shown.tell(run.error or "completed", shown.done if run.error else 1.0)
-    evidence.keep(run, contract, step.inputs, walk.folder, step.is_settled())
+    run = replace(run, changed=step.changed(walk.folder))
+    named = named_as_texts(contract, step.values, walk.folder)
+    evidence.keep(run, contract, step.inputs, walk.folder, named)
     if run.error:
         if run.may_pass and runtime.task_run.run_count == 1 and not walk.stopping.is_set():
             walk.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
@@ -126,25 +162,73 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
     list of NotebookRun
         In the order of the steps.
     """
-    waiting, running = list(steps), {}
-    outcomes: dict[str, NotebookRun] = {}
+    waiting, running, beside = list(steps), {}, {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                step = waiting.pop(0).begin()
+                step = waiting.pop(0).begin(walk.folder)
+                beside[step.contract.name] = list(running.values())
+                for other in running.values():
+                    beside[other.contract.name].append(step)
                 running[_submit(step, walk, force)] = step
             future = next(as_completed(list(running)))
             future.wait()  # its final state is not there before
             step = running.pop(future)
-            outcomes[step.contract.name] = _outcome(step, walk, future.state)
-            done = [s.contract.name for s in steps if s.contract.name in outcomes]
-            summary.note([outcomes[name] for name in done], walk.folder)
+            really = [s for s in beside[step.contract.name] if not _is_cached(s, walk)]
+            run = _outcome(step, walk, future.state, really)
+            _note(steps, step, run, walk)
+            if not (waiting or running):
+                waiting = _overtaken(steps, walk)
     except BaseException:
         walk.stopping.set()
         walk.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
         _stop(list(running), walk)
         raise
-    return [outcomes[step.contract.name] for step in steps]
+    return [_as_left(walk.begun[step.contract.name], walk) for step in steps]
+
+
+def _note(steps: list[Step], step: Step, run: NotebookRun, walk: Walk) -> None:
+    """Note what came of a step, in memory and in the summary, in the order of the steps."""
+    walk.begun[run.name], walk.outcomes[run.name] = step, run
+    known = (walk.outcomes.get(step.contract.name) for step in steps)
+    summary.note([run for run in known if run], walk.folder)
+
+
+def _is_cached(step: Step, walk: Walk) -> bool:
+    run = walk.outcomes.get(step.contract.name)
+    return run is not None and run.status == "cached"
+
+
+def _overtaken(steps: list[Step], walk: Walk) -> list[Step]:
+    """Return the first that was not run and would be run by now: a later one wrote what it reads.
+
+    One only: what it writes may be read by the next.
+    """
+    for step in (s for s in steps if _is_cached(s, walk)):
+        before = walk.begun[step.contract.name].inputs
+        with suppress(OSError, ValueError):  # its notebook has been removed meanwhile
+            now = step.begin(walk.folder)
+            if now.record is None or now.inputs != before:
+                why = differences(before, now.inputs) or "a file that it names"
+                _warn(
+                    step, f"{why} changed since it was found unchanged; running it after all", walk
+                )
+                return [step]
+    return []
+
+
+def _as_left(step: Step, walk: Walk) -> NotebookRun:
+    """Return what came of a notebook, and which of its inputs have changed since it began."""
+    run = walk.outcomes[step.contract.name]
+    changed = step.changed(walk.folder) if run.status == "completed" else ""
+    if changed:
+        _warn(step, f"{changed} changed since it began; the next run runs it again", walk)
+    return replace(run, changed=changed)
+
+
+def _warn(step: Step, told: str, walk: Walk) -> None:
+    get_run_logger().warning("%s: %s", step.contract.name, told)
+    walk.board.end("", f"{_label(step.contract)} · {told}")
 
 
 def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
@@ -172,7 +256,7 @@ def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
         futures = list(wait(futures, timeout=1).not_done)
 
 
-def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
+def _outcome(step: Step, walk: Walk, state: State, beside: list[Step]) -> NotebookRun:
     """Return what came of a notebook, also when the task around it broke."""
     name = step.contract.name
     told = state.result(raise_on_failure=False)
@@ -187,6 +271,9 @@ def _outcome(step: Step, walk: Walk, state: State) -> NotebookRun:
         run = NotebookRun(**told)
     else:
         run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
+    if run.status == "completed" and (clash := step.clash(beside, walk.folder)):
+        # Which of them wrote it, and what the other has read of it, nobody knows.
+        run = replace(run, status="failed", error=f"{clash}: run them with --jobs 1")
     ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
     walk.board.end(name, f"{_label(step.contract)} · {run.error or ended}")
     return run

@@ -66,7 +66,8 @@ def walkthrough(
         Where the notebooks are, their names beginning with a number; the workbook's lessons
         when left out.
     jobs : int, optional
-        How many run side by side; as many as there are cores when left out.
+        How many run side by side. When left out, as many as there are cores; of a folder of
+        your own one at a time, for one may read what another writes.
     force : bool
         Run also what has not changed.
     cell_seconds, notebook_seconds : float
@@ -88,7 +89,7 @@ def walkthrough(
     started = time.monotonic()
     request = _request(dict(runtime.flow_run.parameters))
     lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
-    target, jobs = summary.run_folder(run_dir), jobs or _cores()
+    target, jobs = summary.run_folder(run_dir), jobs or (1 if folder else _cores())
     api, mark = _server(), mark_within(os.environ, token_hex(4))
     for dead in zombies.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)

@@ -307,21 +307,104 @@ def test_what_was_edited_beside_a_notebook_while_it_ran_is_not_believed(project:
     edit = f"from pathlib import Path; Path({str(helper)!r}).write_text('VALUE = 2')"
     write_one(project, edit, "import helper; assert helper.VALUE == 2")
     walk(project)
+    assert why_stale(project) == "helpers"
     helper.write_text("VALUE = 1")
-    assert why_stale(project) == "no good run yet"
+    assert why_stale(project) == "helpers changed while it ran"
 
 
-def test_a_notebook_is_judged_by_what_the_one_before_it_has_left(project: Path):
+MADE = "from pathlib import Path\nmade: Path = 'made.txt'  # written by one, read by others"
+FACTOR = "factor: int = 1  # what to write"
+WRITE = "open(made, 'w').write(str(factor))"
+READ = "from taxi_lib.results import report_results; report_results(read=open(made).read())"
+
+
+@pytest.fixture
+def chain(project: Path) -> Path:
+    """Return the project with a notebook that writes and one that reads what it wrote."""
     (project / "01_one.ipynb").unlink()
-    path = "from pathlib import Path\nmade: Path = 'made.txt'  # written by one, read by two"
-    write, factor = "open(made, 'w').write(str(factor))", "factor: int = 1  # what to write"
-    write_cells(project, write, name="01_make", parameters=f"{path}\n{factor}")
-    read = "from taxi_lib.results import report_results; report_results(read=open(made).read())"
-    write_cells(project, read, name="02_use", parameters=path)
+    write_cells(project, WRITE, name="01_make", parameters=f"{MADE}\n{FACTOR}")
+    write_cells(project, READ, name="02_use", parameters=MADE)
+    return project
+
+
+def read_by(report: dict[str, Any], name: str) -> str:
+    (run,) = (run for run in report["notebooks"] if run["name"] == name)
+    return run["results"]["read"]
+
+
+def test_notebooks_of_ones_own_run_one_after_another_in_the_order_of_their_numbers(chain: Path):
     for factor in (1, 2, 1, 1, 1):
-        report = walk(project, jobs=1, parameters={"factor": factor})
-        assert report["notebooks"][1]["results"] == {"read": str(factor)}
+        report = walk(chain, parameters={"factor": factor})
+        assert read_by(report, "02_use") == str(factor)
     assert statuses(report) == {"01_make": "cached", "02_use": "cached"}
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["made: str = 'made.txt'  # in the folder of the run", "made: list = ['{}/made.txt']  # full"],
+)
+def test_a_file_that_is_named_as_a_text_is_judged_too(project: Path, made: str):
+    (project / "01_one.ipynb").unlink()
+    made, name = made.format(project), "made" if "str" in made else "made[0]"
+    write = f"import time; open({name}, 'w').write(str(factor))"
+    write_cells(project, write, name="01_make", parameters=f"{made}\n{FACTOR}")
+    write_cells(project, READ.replace("(made)", f"({name})"), name="02_use", parameters=made)
+    assert read_by(walk(project), "02_use") == "1"
+    assert set(statuses(walk(project)).values()) == {"cached"}
+    report = walk(project, parameters={"factor": 2})
+    assert read_by(report, "02_use") == "2" and report["status"] == "completed"
+
+
+def test_what_a_later_notebook_writes_is_not_called_fresh_for_an_earlier_one(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    (project / "01_one.ipynb").unlink()
+    (project / "made.txt").write_text("0")
+    write_cells(project, READ, name="01_use", parameters=MADE)
+    write_cells(project, WRITE, name="02_make", parameters=f"{MADE}\n{FACTOR}")
+    first = walk(project)
+    told = f"data ({project / 'made.txt'})"
+    assert [run["changed"] for run in first["notebooks"]] == [told, told]
+    assert statuses(walk(project)) == {"01_use": "completed", "02_make": "completed"}
+    assert statuses(walk(project)) == {"01_use": "cached", "02_make": "cached"}
+    for jobs in (1, 2):
+        report = walk(project, parameters={"factor": 10 + jobs}, jobs=jobs)
+        assert statuses(report) == {"01_use": "completed", "02_make": "completed"}
+        assert read_by(report, "01_use") == str(10 + jobs)
+        assert f"01 · {told} changed since it was found unchanged" in capsys.readouterr().out
+
+
+def test_what_changed_while_a_good_run_went_on_is_said(chain: Path):
+    report = walk(chain)
+    told = f"data ({chain / 'made.txt'})"
+    assert [run["changed"] for run in report["notebooks"]] == [told, ""]
+    assert list(freshness.reasons({"notebooks": None, "parameters": {}, "folder": str(chain)})) == [
+        ("01_make", told),
+        ("02_use", ""),
+    ]
+
+
+def test_side_by_side_a_file_that_several_name_and_one_changes_is_no_success(chain: Path):
+    made, wait = chain / "made.txt", "import time; time.sleep({})"
+    made.write_text("0")
+    write_cells(chain, wait.format(2), WRITE, name="01_make", parameters=f"{MADE}\n{FACTOR}")
+    write_cells(chain, READ, wait.format(6), name="02_use", parameters=MADE)
+    write_cells(chain, WRITE.replace("factor", "2"), wait.format(6), name="03_too", parameters=MADE)
+    report = walk(chain, jobs=3)
+    assert report["status"] == "failed"
+    errors = {run["name"]: run["error"] for run in report["notebooks"]}
+    assert errors["02_use"] == f"{made} changed while 01_make ran beside it: run them with --jobs 1"
+    assert errors["03_too"] == f"{made} changed while 01_make ran beside it: run them with --jobs 1"
+
+
+def test_a_notebook_that_goes_on_with_its_own_file_is_run_every_time(project: Path):
+    add = "before = int(open(made).read()); open(made, 'w').write(str(before + 1))"
+    (project / "made.txt").write_text("0")
+    write_cells(project, add, name="01_one", parameters=MADE)
+    for number in (1, 2, 3):
+        assert statuses(walk(project)) == {"01_one": "completed"}
+        assert (project / "made.txt").read_text() == str(number)
+        assert why_stale(project) == f"data ({project / 'made.txt'})"
 
 
 @pytest.mark.parametrize("name", [".#helper.py", ".venv/lib.py", "folder.py/x.txt"])
