@@ -52,7 +52,7 @@ def run(
     run_dir: RunDir = None,
     jobs: Jobs = None,
     force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on with the last run that failed.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the last run, if it failed.")] = False,
     stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
     cell_seconds: Seconds = None,
     notebook_seconds: Seconds = None,

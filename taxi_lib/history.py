@@ -9,13 +9,14 @@ from typing import Any
 from taxi_lib import pointers, settings, summary
 from taxi_lib.errors import TaxiError
 from taxi_lib.ongoing import going_on
-from taxi_lib.storage import newest_first
+from taxi_lib.storage import newest_first, real_path
 
 
 def past_runs() -> list[Path]:
     """Return the folders of the runs under ``runs/``, the newest first."""
     summaries = newest_first(settings.runs_dir().glob("*/summary.json"))
-    return [path.parent for path in summaries if not path.parent.is_symlink()]
+    folders = [path.parent for path in summaries if path.parent.name != "latest"]
+    return [folder for folder in folders if not folder.is_symlink()]
 
 
 def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
@@ -24,25 +25,25 @@ def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
     Parameters
     ----------
     folder : pathlib.Path, optional
-        Its folder; that of the newest run that failed or was interrupted when left out.
+        Its folder; that of the last run of this workspace when left out.
 
     Raises
     ------
     TaxiError
-        When there is none, or it came to a good end.
+        When there is none, or it came to a good end: an earlier one is not what was meant.
     """
-    reports = {f: summary.read(f) for f in ([folder.resolve()] if folder else past_runs())}
-    left = [(f, report) for f, report in reports.items() if report]
-    failed = [(f, report) for f, report in left if report["status"] != "completed"]
-    if not left:
-        where = folder or settings.runs_dir()
+    known = (run for run in past_runs() if summary.read(run))
+    last = real_path(folder) if folder else summary.last_run() or next(known, None)
+    report = summary.read(last) if last else None
+    if not report:
+        where = last or settings.runs_dir()
         raise TaxiError(f"There is no run to go on with in {where}: run without --resume.")
-    if not failed:
+    if report["status"] == "completed":
         raise TaxiError(
-            f"{left[0][0].name} was completed, there is nothing to go on with: "
-            "run without --resume, which runs what has changed since."
+            f"{last} was completed, there is nothing to go on with: run without --resume, which "
+            "runs what has changed since, or name an earlier run with --run-dir."
         )
-    return failed[0]
+    return last, report
 
 
 def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> list[Path]:
@@ -66,9 +67,9 @@ def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> lis
     TaxiError
         When MLflow's store cannot be read: nothing is removed then.
     """
-    latest = (settings.runs_dir() / "latest").resolve()
-    busy = {run.folder for run in going_on()}
-    old = {f for f in past_runs()[keep:] if f.resolve() != latest and str(f.resolve()) not in busy}
+    busy = {Path(run.folder) for run in going_on()}
+    stay = busy | {real_path(settings.runs_dir() / "latest"), summary.last_run()}
+    old = {folder for folder in past_runs()[keep:] if real_path(folder) not in stay}
     while needed := pointers.needed(old):  # what one of those needs, has to stay too
         for folder, why in needed.items():
             tell(f"{folder} stays, because {why} needs files in it.")

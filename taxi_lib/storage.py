@@ -79,6 +79,11 @@ def fingerprint(path: Path) -> str | None:
         return None
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without links; unlike ``resolve``, also where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def newest_first(paths: Iterable[Path]) -> list[Path]:
     """Return files by when they were written; those removed meanwhile come last."""
 

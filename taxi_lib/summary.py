@@ -12,7 +12,9 @@ from typing import Any
 from taxi_lib import settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
 from taxi_lib.results import NotebookRun
-from taxi_lib.storage import write_text
+from taxi_lib.storage import real_path, unwritable, write_text
+
+_STATUSES = ("running", "interrupted", "completed", "failed")
 
 
 def run_folder(wanted: Path | None = None) -> Path:
@@ -24,15 +26,48 @@ def run_folder(wanted: Path | None = None) -> Path:
         When ``runs/latest`` is wanted, which is the link to the last run.
     """
     if wanted:
-        if wanted.absolute() == settings.runs_dir() / "latest":
+        if real_path(wanted.absolute().parent) / wanted.name == settings.runs_dir() / "latest":
             raise ContractError(f"{wanted} is the link to the last run: choose another folder.")
-        return wanted.resolve()
+        return real_path(wanted)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     return (settings.runs_dir() / f"{now}-{secrets.token_hex(2)}").resolve()
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder with files that no run has left there, and what stands in the link's place.
+
+    Raises
+    ------
+    ContractError
+        Before anything is written.
+    """
+    latest = settings.runs_dir() / "latest"
+    if _counts(folder) and latest.exists() and not latest.is_symlink():
+        kind = "folder" if latest.is_dir() else "file"
+        raise ContractError(
+            f"{latest} is a {kind}, not the link to the last run (copied without links?): "
+            "give it another name, and run again."
+        )
+    try:
+        foreign = [path.name for path in sorted(folder.iterdir()) if path.name[0] != "."]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ContractError(
+            f"{folder} cannot be a run's folder ({error.strerror}): choose another --run-dir."
+        ) from error
+    if foreign and not read(folder):
+        raise ContractError(
+            f"{folder} holds what no run has left there ({foreign[0]}): choose a new or empty "
+            "folder as --run-dir."
+        )
+
+
 def begin(folder: Path, request: dict[str, Any]) -> None:
     """Write the summary of a run that begins: what was asked for, and nothing done yet."""
+    if _counts(folder):
+        # A text, not a link: a workspace that is copied without links still knows its last run.
+        write_text(settings.runs_dir() / ".last-run", os.path.relpath(folder, settings.runs_dir()))
     data_dir = os.environ.get("TAXI_DATA_DIR") and str(settings.data_dir())
     report = {"status": "running", "folder": str(folder), "request": request}
     _keep(folder, report | {"data_dir": data_dir, "notebooks": []})
@@ -76,11 +111,23 @@ def write(
         "notebooks": [run.to_dict() for run in runs],
     }
     _keep(folder, report)
-    runs_dir = settings.runs_dir()
-    above = folder.resolve().parents
-    if runs_dir.resolve() not in above[1:]:
-        _point(runs_dir / "latest", folder)  # not to what a lesson ran in a folder of its own
+    if _counts(folder):
+        _point(settings.runs_dir() / "latest", folder)
     return report
+
+
+def last_run() -> Path | None:
+    """Return the folder of the run that began last, wherever it is; None when there was none."""
+    try:
+        told = (settings.runs_dir() / ".last-run").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return real_path(settings.runs_dir() / told)
+
+
+def _counts(folder: Path) -> bool:
+    """Tell a run of the workspace from one that a lesson began in a folder of its own."""
+    return settings.runs_dir() not in real_path(folder).parents[1:]
 
 
 @contextmanager
@@ -116,10 +163,13 @@ def interrupted(folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Return the summary that a run left in its folder, or None."""
+    """Return the summary that a run left in its folder; None when there is none, or not ours."""
     try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        report = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        ours = report["status"] in _STATUSES and isinstance(report["folder"], str)
+        whole = isinstance(report["request"], dict) and isinstance(report["notebooks"], list)
+        return report if ours and whole else None
+    except (OSError, ValueError, TypeError, LookupError):
         return None
 
 
@@ -132,4 +182,8 @@ def _point(link: Path, folder: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     fresh = link.with_name(f".latest-{secrets.token_hex(4)}")
     fresh.symlink_to(os.path.relpath(folder, link.parent))
-    fresh.replace(link)
+    try:
+        fresh.replace(link)
+    except OSError as error:  # a folder of that name was made meanwhile
+        fresh.unlink()
+        raise unwritable(link, error) from error

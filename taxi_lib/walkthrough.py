@@ -104,6 +104,7 @@ def walkthrough(
     )
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
+    summary.check_folder(target)
     this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
     with registered(this), summary.told(target, request):
         steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
