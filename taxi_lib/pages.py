@@ -1,35 +1,50 @@
 """The HTML copy of an executed notebook."""
 
-import re
 from pathlib import Path
+from typing import Any
 
-import bleach
 import nbformat
-from bs4 import BeautifulSoup
-from nbconvert import HTMLExporter
+from nbconvert import HTMLExporter, TemplateExporter
+from nbconvert.filters.highlight import Highlight2HTML
 
+from taxi_lib.pictures import Pictures
+from taxi_lib.sanitiser import whole
+from taxi_lib.shown import PICTURE, Shown
 from taxi_lib.storage import write_text
 
-# What prose, tables and figures are made of; scripts, frames and handlers are not among it.
-_HARMLESS_TAGS = (
-    "a abbr b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p "
-    "pre s span strong sub summary sup table tbody td tfoot th thead tr ul"
-).split()
-_HARMLESS_ATTRIBUTES = {
-    "*": ["class", "id", "title"],
-    "a": ["href"],
-    "img": ["alt", "src"],
-    "td": ["colspan", "rowspan"],
-    "th": ["colspan", "rowspan"],
-}
+# Even if something got past the sanitiser: no script, no frame, no address is ever asked.
+_POLICY = (
+    "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+# nbconvert's page without its scripts; its body goes through the sanitiser as a whole.
+_TEMPLATE = f"""
+{{%- extends 'lab/index.html.j2' -%}}
+{{%- block html_head_js -%}}
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+{{%- endblock -%}}
+{{%- block jupyter_widgets -%}}{{%- endblock -%}}
+{{%- block html_head_js_mathjax -%}}{{%- endblock -%}}
+{{%- block html_head_js_mermaidjs -%}}{{%- endblock -%}}
+{{%- block html_head_css -%}}
+<style>
+/* nbconvert's own breaks long lines of output in the middle of a word */
+div pre {{word-break: normal !important; overflow-wrap: anywhere}}
+/* what an output holds stays within it, whatever its style says */
+.jp-OutputArea-output, .jp-MarkdownOutput {{contain: paint}}
+{{{{ resources.own_style }}}}</style>
+{{%- endblock -%}}
+{{%- block body_loop -%}}{{{{ super() | whole }}}}{{%- endblock -%}}
+{{%- block data_png -%}}
+<div class="jp-RenderedImage jp-OutputArea-output {{{{ extra_class }}}}">
+{{{{ output.data['{PICTURE}'] }}}}</div>
+{{%- endblock -%}}
+{{%- block rawcell scoped -%}}{{{{ cell.source }}}}{{%- endblock -%}}
+{{%- block footer -%}}</html>{{%- endblock -%}}
+"""
 
 
-LONGEST = 500_000  # characters of one output that a page can show: cleaning takes their square
-# nbconvert's style breaks long lines of output in the middle of a word.
-_WHOLE_WORDS = "<style>div pre {word-break: normal !important; overflow-wrap: anywhere}</style>"
-
-
-def write_page(notebook: Path, page: Path) -> None:
+def write_page(notebook: Path, page: Path, beside: Path) -> None:
     """Write an executed notebook as a page that any browser shows, with nothing that can act.
 
     Parameters
@@ -38,38 +53,35 @@ def write_page(notebook: Path, page: Path) -> None:
         Executed, or stopped half-way.
     page : pathlib.Path
         The HTML file.
+    beside : pathlib.Path
+        The folder of the notebook that was executed: pictures beside it are put into the page.
     """
-    # nbconvert's own filter allows so little that it escapes every heading and paragraph.
-    exporter = HTMLExporter(sanitize_html=True, filters={"clean_html": _harmless})
-    body, _ = exporter.from_filename(str(notebook))
-    write_text(page, _finish(body, notebook))
+    shown = Shown(nbformat.read(notebook, as_version=4), Pictures(beside, notebook.parent))
+    resources = {"metadata": {"name": notebook.stem}, "own_style": shown.style}
+    body, _ = _Exporter().from_notebook_node(shown.notebook, resources)
+    write_text(page, body)
 
 
-def _harmless(element: str) -> str:
-    """Return HTML without what could act: pandas' style block is dropped, the rest escaped."""
-    html = str(element)
-    if len(html) > LONGEST:
-        return f"<p>[… {len(html):,} characters of HTML: open the notebook …]</p>"
-    unstyled = re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL)
-    return bleach.clean(unstyled, tags=_HARMLESS_TAGS, attributes=_HARMLESS_ATTRIBUTES)
+class _Exporter(HTMLExporter):
+    """nbconvert's, for cells that are harmless already; it does not read the whole page again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            raw_template=_TEMPLATE,
+            default_preprocessors=["nbconvert.preprocessors.HighlightMagicsPreprocessor"],
+            optimistic_validation=True,  # once, not after each step
+        )
+        for name in ("markdown2html", "clean_html", "strip_files_prefix"):
+            self.register_filter(name, _as_it_is)
+        self.register_filter("whole", whole)
+        self.register_filter("filter_data_type", _as_it_is)  # there is one
+        self.register_filter("highlight_code", Highlight2HTML("ipython3", parent=self))
+
+    def from_notebook_node(
+        self, notebook: nbformat.NotebookNode, resources: dict[str, Any], **_: object
+    ) -> tuple[str, dict[str, Any]]:
+        return TemplateExporter.from_notebook_node(self, notebook, self._init_resources(resources))
 
 
-def _finish(body: str, notebook: Path) -> str:
-    """Give each figure its alternative text, which nbconvert's template leaves out; and style."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    texts = {
-        _squeezed(output.data["image/png"]): output.metadata.get("image/png", {}).get("alt")
-        for output in outputs
-        if "image/png" in output.get("data", {})
-    }
-    soup = BeautifulSoup(body, "html.parser")
-    soup.head.append(BeautifulSoup(_WHOLE_WORDS, "html.parser"))
-    for image in soup.find_all("img", src=True):
-        if text := texts.get(_squeezed(image["src"].rpartition("base64,")[2])):
-            image["alt"] = text
-    return str(soup)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
+def _as_it_is(value: object) -> object:
+    return value

@@ -18,9 +18,10 @@ from taxi_lib.evidence import set_aside
 from taxi_lib.kernels import Kernel, Surroundings
 from taxi_lib.masking import mask, mask_all, reveal
 from taxi_lib.narrator import Narrator
-from taxi_lib.pages import LONGEST, write_page
+from taxi_lib.pages import write_page
 from taxi_lib.processes import MARK, as_mark, mark_within
 from taxi_lib.results import NotebookRun, Value, read_results
+from taxi_lib.screen import shortened
 from taxi_lib.storage import unwritable, write_text
 
 
@@ -155,7 +156,7 @@ class _Attempt:
         """Return what was reported, and what is wrong with it or with the page, if anything."""
         results: dict[str, Value] = {}
         try:
-            write_page(self.output, self.page)
+            write_page(self.output, self.page, self.contract.path.parent)
             results = read_results(self.output)
             return results, self._broken_promise(notebook, results)
         except TaxiError:
@@ -178,9 +179,6 @@ class _Attempt:
 def _shortened(outputs: list) -> list:
     """Cut what no browser could show; the log has all of it."""
     for output in outputs:
-        text = output.get("text", "")
-        if len(text) > LONGEST:
-            half = LONGEST // 2
-            left_out = f"\n[… {len(text) - 2 * half:,} characters left out: see the log …]\n"
-            output["text"] = text[:half] + left_out + text[-half:]
+        if "text" in output:
+            output["text"] = shortened(output["text"])
     return outputs

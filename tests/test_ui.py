@@ -1,11 +1,10 @@
 """What a reader sees in the browser, and on which server a lesson's own runs are found."""
 
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, page_in_browser
 from cells import write_cells
 from prefect import get_client
 from prefect.client.schemas import filters, sorting
@@ -14,7 +13,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from taxi_lib.commands import shell
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.slow
 
 
@@ -58,18 +56,6 @@ def test_the_flows_of_a_notebook_are_recorded_where_its_walkthrough_is(walkthrou
     assert inner and all(run.state.is_completed() for run in inner)
 
 
-def page_of(address: str, profile: Path) -> str:
-    """Return what a browser shows at an address, once the page has been built."""
-    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    quiet += ["--disable-background-networking", "--disable-component-update"]
-    how = ["--headless=new", "--no-sandbox", f"--user-data-dir={profile}", *quiet]
-    show = ["--virtual-time-budget=30000", "--dump-dom", address]
-    done = subprocess.run(
-        [CHROMIUM, *how, *show], capture_output=True, text=True, timeout=120, check=True
-    )
-    return done.stdout
-
-
 @pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 @pytest.mark.usefixtures("prefect_api")
 def test_the_browser_shows_a_walkthrough_with_its_tasks_and_artifacts(
@@ -82,8 +68,8 @@ def test_the_browser_shows_a_walkthrough_with_its_tasks_and_artifacts(
     }
     missing = wanted
     for attempt in range(3):  # a busy machine may not have drawn all of it in time
-        shown = page_of(f"{address}?tab=Artifacts", tmp_path / str(attempt))
-        shown += page_of(f"{address}?tab=TaskRuns", tmp_path / str(attempt))
+        shown = page_in_browser(f"{address}?tab=Artifacts", tmp_path / str(attempt))
+        shown += page_in_browser(f"{address}?tab=TaskRuns", tmp_path / str(attempt))
         missing = {text for text in wanted if text not in shown}
         if not missing:
             break

@@ -1,0 +1,100 @@
+"""What a terminal would show of a text: lines that are written over, and not too much of it."""
+
+import re
+
+LONGEST = 500_000  # characters of one output that a browser can show
+_HALF = LONGEST // 2
+_LEFT_OUT = re.compile(r"\n\[… ([\d,]+) characters left out: see the log …\]\n")
+_MOVES = re.compile(r"[\r\b]|\x1b\[[0-9;]*[A-GJK]")
+_PIECE = re.compile(r"\x1b\[([0-9;?]*)([@-~])|[^\x1b\n\r\b]+|[\s\S]")
+_REACH = 50  # lines that a cursor goes up at most
+
+
+def fold(text: str) -> str:
+    r"""Return a text as a terminal shows it after carriage returns, backspaces and cursor moves.
+
+    What is folded can be added to and folded again: where its last move left the cursor is kept
+    at its end, ``"50%\r"``.
+    """
+    first = _MOVES.search(text)
+    if not first:
+        return text
+    start = first.start()
+    for _ in range(_REACH if "\x1b" in text else 1):
+        start = max(text.rfind("\n", 0, start), 0)
+    start += text[start] == "\n"
+    screen = _Screen()
+    for piece in _PIECE.finditer(text, start):
+        screen.take(piece)
+    return text[:start] + screen.text()
+
+
+def shortened(text: str, limit: int = LONGEST) -> str:
+    """Return a text longer than a limit without its middle, and say how much that was."""
+    if len(text) <= limit + 100:  # the sentence itself may be on top
+        return text
+    before = _LEFT_OUT.match(text, _HALF)
+    rest = text[before.end() if before else _HALF :]
+    gone = len(rest) - _HALF + (int(before[1].replace(",", "")) if before else 0)
+    return f"{text[:_HALF]}\n[… {gone:,} characters left out: see the log …]\n{rest[-_HALF:]}"
+
+
+class _Screen:
+    """Lines of characters, and a cursor; colours stay with the character that they come before."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[str]] = [[]]
+        self.row, self.column, self.colour = 0, 0, ""
+
+    def take(self, piece: re.Match[str]) -> None:
+        """Show a piece: characters, one control character, or an escape sequence."""
+        text, kind = piece[0], piece[2]
+        if kind == "m":
+            self.colour += text
+        elif kind:
+            self._move(kind, piece[1])
+        elif text == "\n":
+            self._go(self.row + 1, 0)
+        elif text == "\r":
+            self.column = 0
+        elif text == "\b":
+            self.column = max(0, self.column - 1)
+        else:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        line = self.lines[self.row]
+        line.extend(" " * (self.column - len(line)))
+        line[self.column : self.column + len(text)] = [self.colour + text[0], *text[1:]]
+        self.column, self.colour = self.column + len(text), ""
+
+    def _move(self, kind: str, told: str) -> None:
+        far = int(told) if told.isdigit() else 0
+        line = self.lines[self.row]
+        if kind in "AF":
+            self._go(self.row - (far or 1), 0 if kind == "F" else self.column)
+        elif kind in "BE":
+            self._go(self.row + min(far or 1, _REACH), 0 if kind == "E" else self.column)
+        elif kind in "CDG":
+            step = {"C": far or 1, "D": -(far or 1), "G": (far or 1) - 1 - self.column}[kind]
+            self.column = min(max(0, self.column + step), 1000 + len(line))
+        elif kind == "K" and far == 0:
+            del line[self.column :]
+        elif kind == "K":
+            line[:] = [] if far == 2 else [" "] * self.column + line[self.column :]
+        elif kind == "J" and far == 0:
+            del line[self.column :], self.lines[self.row + 1 :]
+
+    def _go(self, row: int, column: int) -> None:
+        self.row, self.column = max(0, row), column
+        while len(self.lines) <= self.row:
+            self.lines.append([])
+
+    def text(self) -> str:
+        """Return all of it, with the way back to where the cursor is."""
+        shown = "\n".join(map("".join, self.lines)) + self.colour
+        up = len(self.lines) - 1 - self.row
+        if not up and self.column == len(self.lines[-1]):
+            return shown
+        back = f"\x1b[{up}A" if up else ""
+        return f"{shown}{back}\r" + (f"\x1b[{self.column}C" if self.column else "")
