@@ -4,6 +4,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,21 @@ def _shared() -> Inputs:
     library = sorted(Path(__file__).parent.glob("*.*"))
     return {
         "taxi_lib": sha256_of(*(part.read_bytes() for part in library if part.is_file())),
-        "packages": fingerprint(settings.workspace() / "requirements.lock"),
+        "packages": _packages(),
         "python": platform.python_version(),
     }
+
+
+def _packages() -> str:
+    """Return the fingerprint of the lock file; where there is none, of what is installed."""
+    checkout = settings.checkout()
+    locked = fingerprint(checkout / "requirements.lock") if checkout else None
+    return locked or sha256_of(*sorted(map(_version_of, metadata.distributions())))
+
+
+def _version_of(package: metadata.Distribution) -> str:
+    """Return name and version; and which commit or folder, of what came from no registry."""
+    return f"{package.name}=={package.version} {package.read_text('direct_url.json') or ''}"
 
 
 def inputs_of(contract: Contract, values: dict[str, Value], made_up: bool) -> Inputs:

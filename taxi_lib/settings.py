@@ -10,12 +10,17 @@ variable                what it holds                               default
 ``TAXI_TLC_URL``        where the TLC's files are downloaded from   the TLC's public address
 ``MLFLOW_TRACKING_URI`` the MLflow store                            ``mlflow.db`` in the runs
 ``PREFECT_HOME``        Prefect's database and results              ``prefect/`` in the runs
+``TAXI_WORKSPACE``      the workspace, where the library was        the current folder
+                        installed without the lessons
 ======================  ==========================================  ===========================
+
+A relative path is taken from the current folder; other processes are given it in full.
 """
 
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from taxi_lib.errors import TaxiError
 
@@ -37,14 +42,31 @@ _OF_YOURS = (
 TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 
+def checkout() -> Path | None:
+    """Return the folder that holds ``notebooks/`` and ``taxi_lib/``; None when pip installed it."""
+    folder = Path(__file__).resolve().parents[1]
+    return folder if (folder / "notebooks").is_dir() else None
+
+
 def workspace() -> Path:
-    """Return the folder that holds ``notebooks/`` and ``taxi_lib/``."""
-    return Path(__file__).resolve().parents[1]
+    """Return the folder of ``data/`` and ``runs/``: the checkout, else the current folder."""
+    return checkout() or _in_full(os.environ.get("TAXI_WORKSPACE", ""))
 
 
 def notebooks_dir() -> Path:
-    """Return the folder of the lessons."""
-    return workspace() / "notebooks"
+    """Return the folder of the lessons.
+
+    Raises
+    ------
+    TaxiError
+        When the library was installed without them.
+    """
+    if not (folder := checkout()):
+        raise TaxiError(
+            "The lessons were not installed with the library: name a folder of notebooks with "
+            "--folder, or work in a copy of the whole workbook."
+        )
+    return folder / "notebooks"
 
 
 def data_dir() -> Path:
@@ -81,10 +103,10 @@ def tracking_uri() -> str:
         takes for something else: MLflow would write to another folder in silence.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    # In full, so that it is the same store from whatever folder a process works in.
     if uri and not uri.startswith("sqlite:///"):
-        return uri
-    # Absolute, so that it is the same store from whatever folder a process works in.
-    path = Path(uri.removeprefix("sqlite:///") or runs_dir() / "mlflow.db").resolve()
+        return _address_in_full(uri)
+    path = _in_full(uri.removeprefix("sqlite:///") or str(runs_dir() / "mlflow.db"))
     if {"%", "?"} & set(str(path)):
         raise TaxiError(
             f"MLflow cannot keep its store at {path}: the path holds % or ?; "
@@ -139,16 +161,17 @@ def environment() -> dict[str, str]:
         # cores a training of 8 s takes 60 s, and 15 s when they give way after a short spin.
         "GOMP_SPINCOUNT": "1000",
     }
-    prefect_home = Path(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")
     direct = os.environ.get("NO_PROXY", "").split(",")
     folders = {
         "TAXI_RUNS_DIR": str(runs_dir()),
         "MLFLOW_TRACKING_URI": tracking_uri(),
         **artifact_root(),
-        "PREFECT_HOME": str(prefect_home.resolve()),
+        "PREFECT_HOME": str(_in_full(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")),
         # What runs on this machine is not to be asked for through a proxy.
         "NO_PROXY": ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""})),
     }
+    if not checkout():
+        folders["TAXI_WORKSPACE"] = str(workspace())
     if os.environ.get("TAXI_DATA_DIR"):
         folders["TAXI_DATA_DIR"] = str(data_dir())
     return quiet | {name: os.environ[name] for name in quiet if name in os.environ} | folders
@@ -180,10 +203,19 @@ def use_workspace() -> None:
 
 
 def _folder(variable: str, default: str) -> Path:
-    """Return the folder a variable names: a relative one is taken from here, else the workspace."""
-    folder = Path(os.environ.get(variable) or default).expanduser()
-    if folder.is_absolute():
-        return folder.resolve()  # one folder, one name: links lead to the same runs
-    if os.environ.get(variable) and folder.is_dir():
-        return folder.resolve()
-    return (workspace() / folder).resolve()
+    """Return the folder that a variable names, or one in the workspace."""
+    return _in_full(os.environ.get(variable) or workspace() / default)
+
+
+def _in_full(path: Path | str) -> Path:
+    """Return a path from the root, without links: one folder, one name."""
+    # Unlike pathlib's, these two take a home that is not known and links that lead in a circle.
+    return Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111
+
+
+def _address_in_full(uri: str) -> str:
+    """Return the address of an MLflow store; a folder's from the root."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and not parts.netloc and not parts.path.startswith("/"):
+        return _in_full(unquote(parts.path)).as_uri()
+    return uri if parts.scheme or uri == "databricks" else str(_in_full(uri))
