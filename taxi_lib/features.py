@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 PAIR_COLUMNS = ["PU_DO", "trip_distance"]
@@ -27,11 +28,24 @@ def add_pair(trips: pd.DataFrame) -> pd.DataFrame:
     return trips.assign(PU_DO=pair)
 
 
-def store_zeros(column: pd.DataFrame) -> sparse.csr_matrix:
-    """Return one column as a sparse matrix that stores its zeros too.
+def keep_zeros() -> Pipeline:
+    """Return what makes a sparse matrix of one column, and stores its zeros too.
 
     A sparse matrix usually leaves zeros out, and XGBoost takes what is left out for missing:
     a ride of 0 miles would become a ride of unknown length.
+
+    Only functions of NumPy and SciPy are in it, so that a model with it can be loaded where there
+    is no ``taxi_lib``. SciPy stores each value of a block that is put on a diagonal; the column is
+    the only block.
+    """
+    return make_pipeline(
+        FunctionTransformer(np.expand_dims, kw_args={"axis": 0}),  # one block after another
+        FunctionTransformer(sparse.block_diag, kw_args={"format": "csr"}),
+    )
+
+
+def store_zeros(column: pd.DataFrame) -> sparse.csr_matrix:
+    """Return what :func:`keep_zeros` does: models that were logged before it name this function.
 
     Parameters
     ----------
@@ -43,12 +57,7 @@ def store_zeros(column: pd.DataFrame) -> sparse.csr_matrix:
     scipy.sparse.csr_matrix, shape (n, 1)
         With n stored values.
     """
-    values = column.to_numpy(dtype=float).ravel()
-    # One value a row, all in column 0; 32-bit indices, because Lasso refuses 64-bit ones.
-    rows = np.arange(len(values) + 1, dtype=np.int32)
-    return sparse.csr_matrix(
-        (values, np.zeros(len(values), np.int32), rows), shape=(len(values), 1)
-    )
+    return keep_zeros().fit_transform(column)
 
 
 def encode_pairs() -> ColumnTransformer:
@@ -60,7 +69,7 @@ def encode_pairs() -> ColumnTransformer:
     """
     return make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["PU_DO"]),
-        (FunctionTransformer(store_zeros), ["trip_distance"]),
+        (keep_zeros(), ["trip_distance"]),
         sparse_threshold=1.0,  # sparse also for a handful of trips
     )
 

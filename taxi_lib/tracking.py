@@ -46,12 +46,17 @@ _FAULTS = {
 # What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
 # harmless. scikit-learn's trees are here because a forged one could crash the process.
 _TRUSTED = [
+    "numpy.expand_dims",
+    "scipy.sparse._construct.block_diag",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
-    "taxi_lib.features.store_zeros",
+    "taxi_lib.features.store_zeros",  # of models that were logged before it was done without
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBRegressor",
 ]
+
+_SKOPS = "model.skops"  # what MLflow calls the file that a model in skops' format is in
+_FINGERPRINTS = "taxi.files"  # a tag of each model: the SHA-256 of its files by their names
 
 
 def use_store(experiment: str = EXPERIMENT) -> str:
@@ -226,7 +231,8 @@ def _signature(trips: pd.DataFrame) -> ModelSignature:
 
 def _requirements() -> list[str]:
     """Return the packages a logged model needs; MLflow would spend seconds guessing them."""
-    return [f"{name}=={version(name)}" for name in ("scikit-learn", "skops", _xgboost())]
+    names = ("numpy", "pandas", "scikit-learn", "scipy", "skops", _xgboost())
+    return [f"{name}=={version(name)}" for name in names]
 
 
 def _xgboost() -> str:
