@@ -75,7 +75,7 @@ def _move_out(store: Path) -> Iterator[str]:
     query = "SELECT experiment_id, name, artifact_location FROM experiments"
     with closing(_connect(store, "rw")) as database, database:
         for number, name, place in database.execute(query).fetchall():
-            path = _as_path(place or "")
+            path = as_path(place or "")
             if path is None or path.is_relative_to(root) or not _is_passing(path, runs):
                 continue
             new = root / str(number)
@@ -103,7 +103,7 @@ def _is_passing(path: Path, runs: Path) -> bool:
     return path.is_relative_to(runs) or (around.name == "mlartifacts" and not around.exists())
 
 
-def _as_path(place: str) -> Path | None:
+def as_path(place: str) -> Path | None:
     """Return a place as a path; None when it is not on this machine's disk."""
     if place.startswith("file:"):
         return Path(unquote(place.removeprefix("file:").removeprefix("//"))).resolve()

@@ -1,5 +1,6 @@
 """MLflow: one store whatever the working directory, and models logged so that they load safely."""
 
+import json
 import logging
 import os
 import re
@@ -8,22 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
-from alembic.util import CommandError
+import skops.io
+import yaml
 from filelock import FileLock
 from sklearn.pipeline import Pipeline
-from sqlalchemy.exc import SQLAlchemyError
 
 from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import TaxiError, check_package
 from taxi_lib.keeper import kept
 from taxi_lib.ports import check_free, is_healthy
 from taxi_lib.processes import Command, program
+from taxi_lib.storage import sha256_of
 
 try:
     import mlflow
-    from mlflow.entities import LifecycleStage
+    from mlflow.entities import LifecycleStage, LoggedModel
     from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
     from mlflow.models.model import ModelInfo
@@ -92,7 +95,7 @@ def use_store(experiment: str = EXPERIMENT) -> str:
             for change in mlflow_store.move_out():
                 _log.warning(change)
             return _enter(experiment, (store.parent / "mlartifacts" / experiment).as_uri())
-        except (SQLAlchemyError, MlflowException, CommandError) as error:
+        except Exception as error:  # SQLAlchemy's, Alembic's or MLflow's
             if refusal := _diagnosis(store, str(error)):
                 raise refusal from error
             raise
@@ -199,15 +202,135 @@ def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> M
     Returns
     -------
     mlflow.models.model.ModelInfo
-        With the address under which :func:`mlflow.sklearn.load_model` finds it.
+        With the address under which :func:`load_pipeline` finds it.
     """
-    return mlflow.sklearn.log_model(
+    logged = mlflow.sklearn.log_model(
         model,
         name=name,
         signature=_signature(trips),
         pip_requirements=_requirements(),
         skops_trusted_types=_TRUSTED,
     )
+    # In the database, where somebody who can only write files cannot change it.
+    client = mlflow.MlflowClient()
+    files = _files(client.get_logged_model(logged.model_id))
+    known = {name: sha256_of(content or "") for name, content in files.items()}
+    client.set_logged_model_tags(logged.model_id, {_FINGERPRINTS: json.dumps(known)})
+    return logged
+
+
+def load_pipeline(uri: str) -> Pipeline:
+    """Load a model of :func:`log_pipeline`, once its files are found to be as they were logged.
+
+    :func:`mlflow.sklearn.load_model` does what the file ``MLmodel`` says: who can write there can
+    have any code run. Here nothing of it is believed. The files have to be those that were logged,
+    and what is read of them is skops' safe format, with none but known types in it.
+
+    Parameters
+    ----------
+    uri : str
+        ``models:/m-…`` as from :func:`model_uri`, ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``
+        or ``runs:/RUN/NAME``, in the store of :func:`use_store`.
+
+    Raises
+    ------
+    TaxiError
+        When there is no such model, or its files are gone, changed, or in another format.
+    """
+    model = _find(uri)
+    files, known = _files(model), model.tags.get(_FINGERPRINTS)
+    if fault := _differences(files, known) if known else _doubts(files):
+        raise TaxiError(
+            f"Model {uri} is not loaded, because in {model.artifact_location} {fault}: "
+            "train and log it again."
+        )
+    try:
+        return skops.io.loads(files[_SKOPS], trusted=_TRUSTED)
+    except Exception as error:  # skops raises what it meets in a file that is no model
+        told = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        sentence = f"Model {uri} cannot be read ({told}): train and log it again."
+        raise TaxiError(sentence) from error
+
+
+def _find(uri: str) -> LoggedModel:
+    """Return the model that an address leads to in this store, and nowhere else."""
+    client = mlflow.MlflowClient()
+    try:
+        return client.get_logged_model(_id_of(uri, client))
+    except MlflowException as error:
+        why = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise TaxiError(
+            f"MLflow has no model {uri} ({why}): look for one on MLflow's page, or train one."
+        ) from error
+
+
+def _id_of(uri: str, client: mlflow.MlflowClient) -> str:
+    if found := re.fullmatch(r"models:/(m-\w+)", uri):
+        return found[1]
+    if found := re.fullmatch(r"runs:/(\w+)/([^/]+)", uri):
+        outputs = client.get_run(found[1]).outputs.model_outputs
+        named = {client.get_logged_model(o.model_id).name: o.model_id for o in outputs}
+        return named.get(found[2], f"{found[2]} of run {found[1]}")
+    if found := re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([^/@]+))", uri):
+        name, number, alias = found.groups()
+        by_alias = client.get_model_version_by_alias
+        version = by_alias(name, alias) if alias else client.get_model_version(name, number)
+        # Only the model's id is believed, not the place of files that somebody registered.
+        registered = re.search(r"\bm-[0-9a-f]{32}\b", version.source)
+        return registered[0] if registered else version.source
+    raise TaxiError(
+        f"{uri} is no address of a model in MLflow's store: give models:/m-…, "
+        "models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/NAME."
+    )
+
+
+def _files(model: LoggedModel) -> dict[str, bytes | None]:
+    """Return what is in a model's files, by their names; None for what is no plain file."""
+    with TemporaryDirectory(prefix="model-") as scratch:
+        folder = mlflow_store.as_path(model.artifact_location)
+        if folder is None:  # on a server
+            folder = Path(mlflow.artifacts.download_artifacts(model.model_uri, dst_path=scratch))
+        found = [p for p in sorted(folder.rglob("*")) if p.is_symlink() or not p.is_dir()]
+        files = {p.relative_to(folder).as_posix(): _content(p) for p in found}
+    files.pop("registered_model_meta", None)  # MLflow adds it when it loads a registered model
+    return files
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    except OSError:
+        return None
+
+
+def _differences(files: dict[str, bytes | None], fingerprints: str) -> str:
+    """Return how files differ from those that were logged; empty when they are the same."""
+    known: dict[str, str] = json.loads(fingerprints)
+    now = {name: content is not None and sha256_of(content) for name, content in files.items()}
+    told = [f"{name} is gone" for name in known.keys() - now.keys()]
+    told += [f"{name} was added" for name in now.keys() - known.keys()]
+    told += [f"{n} was changed" for n in known.keys() & now.keys() if known[n] != now[n]]
+    return ", ".join(sorted(told))
+
+
+def _doubts(files: dict[str, bytes | None]) -> str:
+    """Return what tells a model from those that we logged before fingerprints were kept."""
+    usual = {"MLmodel", _SKOPS, "conda.yaml", "python_env.yaml", "requirements.txt"}
+    if strange := sorted(files.keys() - usual):
+        return f"{strange[0]} was added"
+    for name in ("MLmodel", _SKOPS):
+        if files.get(name) is None:
+            return f"{name} is {'no plain file' if name in files else 'gone'}"
+    try:
+        flavors = yaml.safe_load(files["MLmodel"])["flavors"]
+        ways = flavors["sklearn"]["serialization_format"], flavors["sklearn"]["pickled_model"]
+        code = flavors["sklearn"].get("code") or flavors["python_function"].get("code")
+        loader = flavors["python_function"]["loader_module"]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return "MLmodel cannot be read"
+    if ways != ("skops", _SKOPS) or code or loader != "mlflow.sklearn":
+        return f"MLmodel names another way to load it ({', '.join(map(str, ways))}, {loader})"
+    return ""
 
 
 def model_uri(run_id: str) -> str:
@@ -216,7 +339,10 @@ def model_uri(run_id: str) -> str:
     From there it is read where it lies; of ``runs:/…/model`` MLflow makes a copy each time, and
     leaves it among the temporary files.
     """
-    logged = mlflow.get_run(run_id).outputs.model_outputs
+    try:
+        logged = mlflow.get_run(run_id).outputs.model_outputs
+    except MlflowException as error:
+        raise TaxiError(f"MLflow has no run {run_id}: choose another run.") from error
     if len(logged) != 1:
         raise TaxiError(f"Run {run_id} logged {len(logged)} models, not one: choose another run.")
     return f"models:/{logged[0].model_id}"
