@@ -17,7 +17,7 @@ import nbformat
 from taxi_lib import settings
 from taxi_lib.contracts import Contract
 from taxi_lib.fingerprints import Inputs, code_of, differences, key_of, prose_of
-from taxi_lib.notebooks import is_injected
+from taxi_lib.notebooks import is_injected, read_notebook
 from taxi_lib.pages import write_page
 from taxi_lib.results import NotebookRun
 from taxi_lib.storage import copy_into, fingerprint, newest_first, write_text
@@ -165,7 +165,7 @@ def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> N
         set_aside(folder, contract.name)
         files = record.files.items()
         output, page, log = (copy_into(Path(name), folder, now) for name, now in files)
-    notebook = nbformat.read(contract.path, as_version=4)
+    notebook = read_notebook(contract.path)
     if prose_of(notebook.cells) != record.prose:
         executed = nbformat.read(output, as_version=4)
         executed.cells = _with_prose(executed.cells, notebook.cells)

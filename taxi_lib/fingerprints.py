@@ -14,7 +14,7 @@ from taxi_lib import settings
 from taxi_lib.contracts import Contract
 from taxi_lib.files import file_name
 from taxi_lib.months import next_month, previous_month
-from taxi_lib.notebooks import is_injected
+from taxi_lib.notebooks import is_injected, read_notebook
 from taxi_lib.results import Value
 from taxi_lib.storage import fingerprint, sha256_of
 
@@ -62,7 +62,7 @@ def inputs_of(contract: Contract, values: dict[str, Value], made_up: bool) -> In
         ``helpers`` (the modules beside it) and ``data``: the months and the files that its
         parameters name.
     """
-    notebook = nbformat.read(contract.path, as_version=4)
+    notebook = read_notebook(contract.path)
     beside = contract.path.parent
     helpers = [p for p in sorted(beside.rglob("*.py")) if _is_helper(p.relative_to(beside), p)]
     own = {

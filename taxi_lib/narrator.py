@@ -4,11 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
-import nbformat
 from nbformat import NotebookNode
 
 from taxi_lib.contracts import Contract
-from taxi_lib.notebooks import is_injected
+from taxi_lib.notebooks import headings, is_injected, label, read_notebook
 
 
 class Listener(Protocol):
@@ -25,22 +24,24 @@ class Narrator:
     ----------
     place : str
         Where the run has got to: ``"cell 7/23 · Train"``.
+    notebook : nbformat.NotebookNode
+        What is run.
     source : str or None
         The source of that cell.
     """
 
     def __init__(self, contract: Contract, listener: Listener, log: TextIO) -> None:
         self.listener, self.log = listener, log
-        self.lesson = contract.name.split("_")[0]
+        self.lesson = label(contract.name)
         self.place, self.source = "before the first cell", None
         section = contract.title
         self.places: list[str] = []
-        self.cells = cells = nbformat.read(contract.path, as_version=4).cells
+        self.notebook = read_notebook(contract.path)
+        self.cells = cells = self.notebook.cells
         self.given = 0  # how many cells papermill has put in so far
         for number, cell in enumerate(cells, start=1):
-            headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
-            if cell.cell_type == "markdown" and headings:
-                section = headings[-1].removeprefix("## ")
+            if cell.cell_type == "markdown" and (found := headings(cell.source)):
+                _, section = found[-1]
             self.places.append(f"cell {number}/{len(cells)} · {section}")
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:

@@ -11,6 +11,7 @@ import requests
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 
+from taxi_lib.notebooks import label
 from taxi_lib.results import NotebookRun
 
 _WIDEST = 500  # characters of a line: the log and Prefect's page have all of it
@@ -38,7 +39,7 @@ class Board:
     def text(self, name: str, text: str) -> None:
         """Show what a cell prints, if that was asked for."""
         if self.stream:
-            number = name.split("_")[0]
+            number = label(name)
             with self.lock:
                 self._clear()
                 sys.stdout.write("".join(f"{number} │ {line}\n" for line in text.splitlines()))

@@ -12,7 +12,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from taxi_lib import engine, failures
-from taxi_lib.contracts import Contract
+from taxi_lib.contracts import Contract, read_contract
 from taxi_lib.errors import TaxiError
 from taxi_lib.evidence import set_aside
 from taxi_lib.kernels import Kernel, Surroundings
@@ -75,6 +75,11 @@ class _Attempt:
         )
 
     def run(self) -> NotebookRun:
+        if read_contract(self.contract.path) != self.contract:
+            raise TaxiError(
+                f"{self.contract.path.name} takes or promises something else than when the run "
+                "began: run it again."
+            )
         with self.log.open("w", encoding="utf-8", buffering=1) as log:
             self.narrator = Narrator(self.contract, self.surroundings, log)
             error = self._execute()
@@ -115,8 +120,8 @@ class _Attempt:
         )
         try:
             papermill.execute_notebook(
-                # papermill takes braces in a path for placeholders
-                *(re.sub("([{}])", r"\1\1", str(p)) for p in (self.contract.path, self.partial)),
+                self.narrator.notebook,
+                re.sub("([{}])", r"\1\1", str(self.partial)),  # it takes braces for placeholders
                 self.parameters,
                 engine_name=engine.register(),
                 kernel_name="python3",
@@ -139,8 +144,7 @@ class _Attempt:
         except (OSError, ValueError, nbformat.reader.NotJSONError):
             self.partial.unlink(missing_ok=True)  # cut short: a page of half a file helps nobody
             return None
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook.metadata["kernelspec"] = kernel  # of which it was run, whatever it said
+        notebook.metadata.papermill["input_path"] = str(self.contract.path)
         for cell in notebook.cells:
             if "outputs" in cell:
                 cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())

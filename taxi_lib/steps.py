@@ -23,6 +23,7 @@ from taxi_lib.contracts import Contract
 from taxi_lib.errors import TaxiError
 from taxi_lib.fingerprints import Inputs, differences, key_of, named_as_texts
 from taxi_lib.kernels import Limits, Surroundings
+from taxi_lib.notebooks import label
 from taxi_lib.processes import MARK, as_mark, stop_marked
 from taxi_lib.progress import Board, as_key, bar, tell_failure
 from taxi_lib.results import NotebookFailedError, NotebookRun, Value
@@ -280,4 +281,4 @@ def _outcome(step: Step, walk: Walk, state: State, beside: list[Step]) -> Notebo
 
 
 def _label(contract: Contract) -> str:
-    return contract.name.split("_")[0]
+    return label(contract.name)

@@ -12,7 +12,6 @@ import nbformat
 import psutil
 import pytest
 from cells import printed, run_path, write_cells
-from nbformat.v4 import new_code_cell
 
 from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
@@ -187,32 +186,6 @@ def test_a_notebook_for_an_unknown_kernel_is_refused(tmp_path: Path):
         nbformat.write(notebook, path)
         with pytest.raises(ContractError, match=f"is for the kernel '{kernel['name']}', and this"):
             read_contract(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ("<<<<<<< HEAD", "is not a notebook"),
-        ("{}", "is not a notebook|has 0 cells tagged parameters"),
-        ("", "is not a notebook"),
-    ],
-)
-def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path, content: str, told: str):
-    path = tmp_path / "01_broken.ipynb"
-    path.write_text(content)
-    with pytest.raises(ContractError, match=rf"^01_broken\.ipynb ({told})"):
-        read_contract(path)
-
-
-@pytest.mark.parametrize("count", [0, 2])
-def test_a_notebook_needs_exactly_one_parameters_cell(tmp_path: Path, count: int):
-    path = write_cells(tmp_path, "1")
-    notebook = nbformat.read(path, as_version=4)
-    tagged = {"tags": ["parameters"]}
-    notebook.cells[1:2] = [new_code_cell("n: int = 1  # n", metadata=tagged) for _ in range(count)]
-    nbformat.write(notebook, path)
-    with pytest.raises(ContractError, match=f"has {count} cells tagged parameters: give it"):
-        read_contract(path)
 
 
 VALUES = {
