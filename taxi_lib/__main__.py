@@ -151,7 +151,11 @@ def list_(folder: Folder = None) -> None:
     for contract in find_notebooks(folder=folder):
         print(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
-            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}")
+            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}".removesuffix("  # "))
+            if p.name in contract.fixed:
+                print(f"        {contract.fixed[p.name]}")
+        for line in contract.computed:
+            print(f"    no parameter: {line}")
         for p in contract.results:
             print(f"    gives {p.name}: {p.type}  # {p.told}")
 

@@ -2,19 +2,25 @@
 
 Each line of the first is ``name: type = default  # help``, and is checked before a kernel starts;
 each declaration in the second is ``name: type  # help``, and is checked after the notebook ran.
+A notebook without the first takes nothing.
 """
 
+import ast
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from nbformat import NotebookNode
+
 from taxi_lib import settings
+from taxi_lib.assignments import parse, reads, set_again, settings_in
+from taxi_lib.declarations import Line, parse_parameters, parse_results, short
 from taxi_lib.errors import ContractError
-from taxi_lib.fields import Field, parse_fields
+from taxi_lib.fields import Field
 from taxi_lib.months import check_different
-from taxi_lib.notebooks import read_notebook, tagged
+from taxi_lib.notebooks import headings, read_notebook, tagged
 from taxi_lib.results import Value
 
 
@@ -30,12 +36,18 @@ class Contract:
         Its first heading.
     parameters, results : tuple of Field
         In the order of their cells; a notebook without a results cell promises nothing.
+    computed : tuple of str
+        The lines of its parameters cell that are no parameters, since they compute something.
+    fixed : dict of str to str
+        Why a name can be given no value, although the parameters cell sets it.
     """
 
     path: Path
     title: str
     parameters: tuple[Field, ...]
     results: tuple[Field, ...] = ()
+    computed: tuple[str, ...] = ()
+    fixed: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -48,15 +60,23 @@ class Contract:
         Raises
         ------
         ContractError
-            When a value is of the wrong type or no month, or two months are the same.
+            When a value is of the wrong type or no month, when the notebook would not use it,
+            or when two months are the same.
         """
+        taken = {p.name for p in self.parameters}
+        for name in sorted(values.keys() | self.references(values).keys()):
+            # Every notebook is offered a source; one that computes something of that name is not
+            # meant. What was asked for by name is refused by check_request.
+            if name in self.fixed and (name in taken or name != "source"):
+                raise ContractError(self.fixed[name])
         checked = {p.name: p.check(values[p.name]) for p in self.parameters if p.name in values}
         check_different(self.months(checked))
         return self._paths() | checked
 
     def _paths(self) -> dict[str, Value]:
         """Return the default paths in full: the kernel does not work where the notebook lies."""
-        paths = [p for p in self.parameters if "Path" in p.type and isinstance(p.default, str)]
+        paths = [p for p in self.parameters if p.is_path and isinstance(p.default, str)]
+        paths = [p for p in paths if p.name not in self.fixed]
         return {p.name: p.check(str(self.path.parent / p.default)) for p in paths}
 
     def references(self, values: dict[str, Value]) -> dict[str, str]:
@@ -72,15 +92,15 @@ class Contract:
         ContractError
             When one is missing, was not promised, or is of another type or out of its range.
         """
-        promised = {field.name: field for field in self.results}
+        promised = {result.name: result for result in self.results}
         for name in promised.keys() - results.keys():
             raise ContractError(f"{name} was promised and not reported: report_results({name}=…).")
         for name in results.keys() - promised.keys() if promised else ():
             raise ContractError(
                 f"{name} was reported and not promised: add it to the results cell."
             )
-        for name, field in promised.items():
-            field.check(results[name], strict=True)
+        for name, result in promised.items():
+            result.check(results[name], strict=True)
 
     def months(self, values: dict[str, object], needed: bool = False) -> dict[str, str]:
         """Return the months it works on by parameter, defaults included.
@@ -92,34 +112,88 @@ class Contract:
         needed : bool
             Leave out those that may be None: the notebook can do without.
         """
-        wanted = [p for p in self.parameters if p.is_month and not (needed and "None" in p.type)]
+        wanted = [p for p in self.parameters if p.is_month and not (needed and "None" in p.kinds)]
         months = {p.name: values.get(p.name, p.default) for p in wanted}
         return {name: month for name, month in months.items() if month is not None}
 
 
 def read_contract(path: Path) -> Contract:
-    """Read a notebook's contract from its parameters cell.
+    """Read a notebook's contract from its tagged cells.
 
     Raises
     ------
     ContractError
-        When the file is no notebook, not one for Python, or has not exactly one well-formed
-        parameters cell and at most one results cell.
+        When the file is no notebook, not one for Python, or has more than one parameters cell or
+        results cell, or one that is not well-formed.
     """
     notebook = read_notebook(path)
     takes, promises = (tagged(notebook, tag) for tag in ("parameters", "results"))
-    if len(takes) != 1:
-        raise ContractError(
-            f"{path.name} has {len(takes)} cells tagged parameters: give it exactly one."
+    for cells, tag in ((takes, "parameters"), (promises, "results")):
+        if len(cells) > 1:
+            raise ContractError(f"{path.name} has {len(cells)} cells tagged {tag}: keep one.")
+    prose = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    titles = [heading for source in prose for heading in headings(source)]
+    title = next((text for level, text in titles if level == 1), path.stem)
+    results = tuple(parse_results("".join(promises), path.name))
+    if not takes:
+        return Contract(path, title, (), results)
+    before, after = _code_around(notebook)
+    known = {setting.name for code in before for setting in settings_in(code.body)}
+    parameters, lines = parse_parameters(takes[0], path.name, known)
+    fixed = {}
+    for p in parameters:
+        fixed |= _unused(p.name, lines, after, path.name)
+    computed = {setting.name: line for line in lines for setting in settings_in([line.code])}
+    for name in computed.keys() - {p.name for p in parameters}:
+        fixed[name] = (
+            f"{name} cannot be given a value, because the parameters cell of {path.name} computes "
+            f"it in {short(computed[name].text)}: write a plain value there to make it a parameter."
         )
-    if len(promises) > 1:
-        raise ContractError(f"{path.name} has {len(promises)} cells tagged results: keep one.")
-    prose = (c.source for c in notebook.cells if c.cell_type == "markdown")
-    headings = (source for source in prose if source.startswith("# "))
-    title = next(headings, path.stem).splitlines()[0].removeprefix("# ")
-    parameters = tuple(parse_fields(takes[0], path.name))
-    results = tuple(parse_fields("".join(promises), path.name, "results"))
-    return Contract(path, title, parameters, results)
+    told = tuple(line.text for line in lines)
+    return Contract(path, title, tuple(parameters), results, told, fixed)
+
+
+def _code_around(notebook: NotebookNode) -> tuple[list[ast.Module], dict[int, ast.Module]]:
+    """Return the code of the cells before the parameters cell, and after it by their numbers."""
+    before, after, found = [], {}, False
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code" or "skip-execution" in cell.metadata.tags:
+            continue
+        code = parse(cell.source)
+        if "parameters" in cell.metadata.tags:
+            found = True
+        elif code and found:
+            after[number] = code
+        elif code:
+            before.append(code)
+    return before, after
+
+
+def _unused(
+    name: str, lines: list[Line], after: dict[int, ast.Module], notebook: str
+) -> dict[str, str]:
+    """Return why a notebook would not use the value that a parameter is given, if it would not.
+
+    papermill assigns the values in a cell of their own, behind the parameters cell.
+    """
+    cell, why = f"the parameters cell of {notebook}", ""
+    early = {name}  # and the functions that read it when they are called
+    for line in lines:
+        sets = {setting.name for setting in settings_in([line.code])}
+        if name in sets:
+            why = f"{cell} sets it again in {short(line.text)}: keep one of the two lines."
+        elif reads(line.code, early, at_once=True):
+            why = f"{cell} uses its default in {short(line.text)}: move that line to a cell below."
+        elif reads(line.code, early):
+            early |= sets
+    if found := set_again(name, after):
+        number, place = found
+        line = short(ast.unparse(place).splitlines()[0])
+        why = (
+            f"cell {number} of {notebook} sets it again in {line}: take that line out, "
+            "or use another name there."
+        )
+    return {name: f"{name} cannot be given a value, because {why}"} if why else {}
 
 
 def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None) -> list[Contract]:
@@ -157,12 +231,15 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
     """
     known = {parameter.name for contract in contracts for parameter in contract.parameters}
     for name in values:
+        for contract in contracts:
+            if name in contract.fixed:
+                raise ContractError(contract.fixed[name])
         if name not in known:
             raise ContractError(
                 f"None of these notebooks takes a parameter {name!r}{_did_you_mean(name, known)}"
             )
     for contract in contracts:
-        contract.check(values)
+        contract.check({"source": "auto"} | values)  # as a walkthrough gives it to each of them
 
 
 def form(contracts: Iterable[Contract]) -> dict[str, object]:
@@ -181,5 +258,7 @@ def _matching(name: str, paths: list[Path]) -> list[Path]:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    if not known:
+        return ": no code cell of theirs that is tagged parameters declares one."
     close = difflib.get_close_matches(name, list(known), n=1)
     return f": did you mean {close[0]}?" if close else f": there are {', '.join(sorted(known))}."

@@ -5,31 +5,37 @@ The limit is a range (``[1 to 100]``, ``[1 or more]``, ``[above 0]``), ``[inside
 for a path, or ``[secret]``.
 """
 
-import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from taxi_lib.errors import ContractError
-from taxi_lib.kinds import (
-    KINDS,
-    adapter,
-    check_imported,
-    in_words,
-    inside_workspace,
-    is_limit,
-    kind_of,
-)
+from taxi_lib.kinds import adapter, in_words, inside_workspace, members
 from taxi_lib.months import MONTH, check_begun
 from taxi_lib.results import Value
 
-# Lines that a parameters cell may begin with, for the types of its fields.
-_TYPING = {"__future__", "datetime", "pathlib", "typing"}
-_SOUNDS_SECRET = re.compile(
-    r"(^|_)(password|passwd|secret|token|api_?key|credentials?)(_|$)", re.IGNORECASE
+# The words of a name that say that its value is a secret, if they come last or before one of
+# _LAST: `api_key` and `aws_access_key_id`, but neither `key_column` nor `token_limit`.
+_SECRET_WORDS = re.compile(
+    r"(^|_)(password|passwd|passphrase|passcode|pwd|pw|secret|secrets|credential|credentials|creds"
+    r"|bearer|jwt|auth|apikey|authkey|privatekey|secretkey|accesskey|accesstoken|authtoken|userpass"
+    r"|(db|user|smtp|mysql|postgres|pg|sql|ftp|admin|root|mail|email|login)_?(pass|password)"
+    r"|(api|access|private|secret|signing|encryption|auth|ssh|gpg|rsa|tls|ssl|fernet|hmac|account"
+    r"|storage|subscription|license|master|shared|service|deploy|client|consumer|bot|webhook"
+    r"|openai|anthropic|azure|aws|gcp|google|github|gitlab|wandb|kaggle|stripe|hf)_keys?"
+    # not what a language model's vocabulary calls so
+    r"|(?<!pad_)(?<!eos_)(?<!bos_)(?<!sep_)(?<!cls_)(?<!unk_)(?<!mask_)(?<!end_)(?<!start_)"
+    r"(?<!stop_)(?<!special_)token)"
+    r"\d*(_(id|key|value|string|text|header|code|phrase|token|secret|data|json|hash|base64|b64"
+    r"|prod|dev|test|staging|\d+))*$"
+)
+# A password within an address or a connection string.
+_HOLDS_PASSWORD = re.compile(
+    r"://[^/\s:@]*:[^/\s@]+@|\b(password|pwd|accountkey|sharedaccesskey)=[^;\s&]"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY",
+    re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"(env|block):[A-Za-z0-9_.-]+")
 
@@ -57,8 +63,18 @@ class Field:
     @property
     def is_month(self) -> bool:
         """Whether the value is a month: a text whose name ends in ``month``."""
-        is_text = re.search(r"\b(str|Any)\b|Literal\['", self.type)
-        return self.name.endswith("month") and bool(is_text)
+        is_text = any(kind in ("str", "Any") or "Literal['" in kind for kind in self.kinds)
+        return self.name.endswith("month") and is_text
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value is a path."""
+        return "Path" in self.kinds
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The types that the value may have: ``str`` and ``None`` for ``str | None``."""
+        return members(self.type)
 
     @property
     def is_secret(self) -> bool:
@@ -95,10 +111,15 @@ class Field:
         ContractError
             With the field, the value and what was expected.
         """
-        if value == "None" and ("None" in self.type or self.type == "Any") and not strict:
+        if value == "None" and self.kinds & {"None", "Any"} and not strict:
             return None  # how the command line says it
         if self.is_secret and value not in ("", None):
             return self._check_reference(value)
+        if isinstance(value, str) and _HOLDS_PASSWORD.search(value):
+            raise ContractError(
+                f"{self.name} holds a password: end its line with [secret], and say where it is "
+                "kept, as env:VARIABLE or block:NAME."
+            )
         try:
             checked = adapter(self.name, self.type, self.limit, strict).validate_python(value)
         except (ValidationError, ValueError):
@@ -120,6 +141,22 @@ class Field:
         # No default: two notebooks may have different ones for the same name.
         return schema | {"title": self.name, "description": self.help}
 
+    def check_name(self) -> None:
+        """Refuse a text that sounds like a secret, and is not called one.
+
+        Raises
+        ------
+        ContractError
+            With the name.
+        """
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.name).casefold()
+        could_be = self.kinds & {"str", "Any"} and not self.is_secret
+        if could_be and _SECRET_WORDS.search(words):
+            raise ContractError(
+                f"{self.name} sounds like a secret: end its line with [secret], "
+                "or give it another name."
+            )
+
     def _refused(self, value: object) -> ContractError:
         shown = repr(value)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}…"
@@ -133,68 +170,3 @@ class Field:
             f"{self.name} is secret: say where it is kept, as env:VARIABLE or block:NAME "
             "(a Secret block of Prefect), not what it is."
         )
-
-
-def parse_fields(source: str, notebook: str, cell: str = "parameters") -> Iterator[Field]:
-    """Yield the fields that a cell declares.
-
-    Parameters
-    ----------
-    source : str
-        The cell's source.
-    notebook : str
-        Its notebook, for the message.
-    cell : {"parameters", "results"}
-        What the cell is tagged. Parameters have values and nothing else stands in their cell;
-        results have none, and the code that reports them may follow.
-
-    Raises
-    ------
-    ContractError
-        When a line is anything but a field.
-    """
-    lines, line, imported = source.splitlines(), source, set()
-    try:
-        for node in ast.parse(source).body:
-            line = lines[node.lineno - 1]
-            if cell == "results" and not isinstance(node, ast.AnnAssign):
-                continue
-            if isinstance(node, ast.ImportFrom) and node.module in _TYPING:
-                imported |= {name.name for name in node.names}
-                continue
-            field = _field(node, lines[node.end_lineno - 1])
-            if cell == "parameters":
-                if isinstance(node, ast.AnnAssign) and "annotations" not in imported:
-                    check_imported(node.annotation, imported)
-                field.check(field.default)
-            yield field
-    except ContractError as error:  # the line is written well, and yet no field
-        raise ContractError(f"The {cell} cell of {notebook} has {line!r}: {error}") from error
-    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
-        example = "name: type = value  # help" if cell == "parameters" else "name: type  # help"
-        raise ContractError(
-            f"The {cell} cell of {notebook} has {line!r}: write each line as `{example}`, "
-            f"the type of {', '.join(KINDS)} or Literal[…], and a value of it."
-        ) from error
-
-
-def _field(node: ast.stmt, line: str) -> Field:
-    help_text = line.encode()[node.end_col_offset :].decode().strip().lstrip("# ")
-    limit = re.search(r"\s*\[([^\[\]]+)\]$", help_text)
-    if limit:
-        help_text = help_text[: limit.start()]
-    if isinstance(node, ast.Assign):  # without a type: that of its value
-        (target,) = node.targets
-        default = ast.literal_eval(node.value)
-        kind = "Any" if default is None else type(default).__name__
-    else:
-        target, kind = node.target, kind_of(node.annotation)
-        default = ast.literal_eval(node.value) if node.value else None
-    field = Field(target.id, kind, default, help_text, limit[1] if limit else "")
-    if field.limit and not is_limit(field.limit, kind):
-        raise ContractError(
-            f"[{field.limit}] is no limit of {kind}: write [1 to 100], or leave it."
-        )
-    if _SOUNDS_SECRET.search(field.name) and not field.is_secret:
-        raise ContractError(f"{field.name} sounds like a secret: end its line with [secret].")
-    return field

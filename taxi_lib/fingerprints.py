@@ -94,7 +94,7 @@ def _months(contract: Contract, values: dict[str, Value]) -> Inputs:
 
 
 def _files(contract: Contract, values: dict[str, Value]) -> Inputs:
-    named = [field.name for field in contract.parameters if "Path" in field.type]
+    named = [field.name for field in contract.parameters if field.is_path]
     paths = [Path(str(values[name])) for name in named if values.get(name)]
     return {str(path): fingerprint(path) if path.is_file() else _listing(path) for path in paths}
 

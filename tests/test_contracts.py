@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refused
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from taxi_lib.contracts import check_request, find_notebooks, form, read_contract
@@ -246,11 +246,259 @@ def test_an_unknown_notebook_is_refused(name: str):
         find_notebooks([name])
 
 
-def test_a_parameters_cell_holds_nothing_but_typed_literals(write_notebook: WriteNotebook):
-    for source in (
-        *("a = b", "import os", "a: int = 1 + 1  # sum", "a: File = '.'  # where"),
-        *("a: int =", "a: int = 'one'  # wrong", "a: int = 9  # out [1 to 5]"),
-        *("a: int = 1  # no such limit [small]", "api_token: str = ''  # not marked"),
+def write_names(folder: Path, *names: str) -> None:
+    for name in names:
+        nbformat.write(new_notebook(cells=[new_code_cell("1")]), folder / f"{name}.ipynb")
+
+
+def test_a_notebook_without_a_parameters_cell_takes_nothing(tmp_path: Path):
+    write_names(tmp_path, "01_one")
+    contract = read_contract(tmp_path / "01_one.ipynb")
+    assert contract.parameters == () and contract.check({"n": 1}) == {}
+    check_request([contract], {})
+    with refused(
+        ContractError, "None of these notebooks takes a parameter 'n'", "tagged parameters"
     ):
-        with pytest.raises(ContractError, match=r"parameters cell of 01_one\.ipynb"):
-            read_contract(write_notebook(source)).check({"a": 1})
+        check_request([contract], {"n": 1})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("rows = 64 * 1024", "rows = len('x')", "rows = f'{1}'", "rows = (8, 6)", "rows = {1, 2}"),
+        *("rows: tuple = (8, 6)", "rows = other = 1", "rows, other = 1, 2", "rows = b'x'"),
+        *("import rows", "from os import path as rows", "if True: rows = 1", "rows = 1e999"),
+        *("rows = {1: 'one'}", "rows: dict[int, str] = {1: 'one'}", "rows = [1, (2, 3)]"),
+        *("rows = os.environ.get('ROWS')", "rows = True and False", "rows = not True"),
+        *("rows = %pwd", "def rows(): pass", "rows: int = 1 + 1  # rows", "rows: 'Frame' = None"),
+        "import decimal; rows: decimal.Decimal = 3",
+    ],
+)
+def test_a_line_that_computes_its_value_is_no_parameter(write_notebook: WriteNotebook, line: str):
+    contract = read_contract(write_notebook(f"{line}\nn: int = 1  # n"))
+    assert [p.name for p in contract.parameters] == ["n"]
+    assert line.startswith(contract.computed[-1][:10]) or ";" in line
+    check_request([contract], {"n": "2"})
+    place = "rows cannot be given a value, because the parameters cell of 01_one.ipynb computes it"
+    with refused(ContractError, place, contract.computed[-1][:8]):
+        check_request([contract], {"rows": "1"})
+
+
+def test_a_source_that_a_notebook_computes_is_its_own(write_notebook: WriteNotebook):
+    contract = read_contract(write_notebook('source = "x" + "y"'))
+    assert contract.check({"source": "synthetic"}) == {}
+    with refused(ContractError, "source cannot be given a value"):
+        check_request([contract], {"source": "tlc"})
+
+
+SPELLINGS = [
+    ('from typing import List\nx: List[str] = ["a"]', "list[str]", "", ""),
+    ('import typing\nx: "typing.Dict[str, float]" = {}', "dict[str, float]", "", ""),
+    ("import typing as t\nx: t.Optional[int] = None", "int | None", "", ""),
+    ("from typing import Union\nx: Union[int, str, None] = 1", "int | str | None", "", ""),
+    ("from collections.abc import Sequence\nx: Sequence[int] = [1]", "list[int]", "", ""),
+    ("x: list[dict[str, list[int]]] = []", "list[dict[str, list[int]]]", "", ""),
+    ("import datetime\nx: datetime.date = '2021-01-01'", "date", "", ""),
+    ("x: int = None  # no bound", "int | None", "no bound", ""),
+    ('"""What is taken."""\nx = 1', "int", "", ""),
+    ("# what is taken\n\nx = 1", "int", "", ""),
+    ('x = ["a"]  # type: List[str] some names', "list[str]", "some names", ""),
+    ("x = None  # type: Dict[str, List[int]]", "dict[str, list[int]] | None", "", ""),
+    ("x = 1  # type: ignore", "int", "type: ignore", ""),
+    ("x = 'a'  # type: int", "str", "", ""),
+    ('x = 10 #@param {type:"slider", min:1, max:100}', "int", "", "1 to 100"),
+    ('x = 1 #@param {type:"number"}', "float", "", ""),
+    ('x = 1 #@param {type:"slider", min:0, max:1, step:0.1}', "float", "", "0 to 1"),
+    ('x = "a" #@param ["a", "b"]', "Literal['a', 'b']", "", ""),
+    ('x = "a" #@param ["a", "b"] {allow-input: true}', "str", "", ""),
+    ('#@title Choose\nx = "a" #@param {type:"string"}', "str", "", ""),
+    ("y = 2; x = 1  # the last", "int", "the last", ""),
+    ("x = 1; y = 2  # the last", "int", "", ""),
+    ("x = -1_000", "int", "", ""),
+    ("x = [\n    1,  # first\n    2,\n]  # numbers", "list", "numbers", ""),
+    ("x = 'http://h/x?a=1#frag'  # where", "str", "where", ""),
+    ("x: int = 1  # how far [km]", "int", "how far [km]", ""),
+    ("x: str = 'a'  # one of [a, b]", "str", "one of [a, b]", ""),
+    ("x: float = 0.5  # in [0, 1], see [3]", "float", "in [0, 1], see [3]", ""),
+    ("x: str = 'a'  # pages [1-5]", "str", "pages [1-5]", ""),
+    ("x: int = 1  # how many [1 to 5].", "int", "how many.", "1 to 5"),
+    ("x: int = 1  # how many [1  TO 5] of [km]", "int", "how many of [km]", "1 to 5"),
+    ("x: float = 1e-3  # rate [1e-5 to .1]", "float", "rate", "1e-5 to .1"),
+    ("x: int = 2_000  # rows [1_000 or more]", "int", "rows", "1_000 or more"),
+    ("x: list[int] = [1]  # zones [1 to 265]", "list[int]", "zones", "1 to 265"),
+    ("x: str = ''  # key [ Secret ]", "str", "key", "secret"),
+]
+
+
+@pytest.mark.parametrize(("cell", "kind", "told", "limit"), SPELLINGS)
+def test_what_has_one_plain_meaning_is_taken(
+    write_notebook: WriteNotebook, cell: str, kind: str, told: str, limit: str
+):
+    contract = read_contract(write_notebook(cell))
+    x = next(p for p in contract.parameters if p.name == "x")
+    assert (x.type, x.help, x.limit) == (kind, told, limit)
+    assert contract.computed == () and contract.fixed == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "checked"),
+    [
+        ("x: list[str] = []", '["a"]', ["a"]),
+        ("x: list[float] = []", [1, 2.5], [1.0, 2.5]),
+        ("x: dict[str, float] = {}", '{"a": 1}', {"a": 1.0}),
+        ("x: list[int] | None = None", "None", None),
+        ("x: list[int] | None = None", "[1]", [1]),
+        ("x: list[list[int]] = []", "[[1], []]", [[1], []]),
+        ("from typing import Any\nx: list[Any] = []", '[1, "a", null]', [1, "a", None]),
+        ("from datetime import date\nx: list[date] = []", '["2021-01-31"]', ["2021-01-31"]),
+        ("from typing import Literal\nx: list[Literal['a']] = []", '["a"]', ["a"]),
+    ],
+)
+def test_a_list_or_a_dict_is_of_what_its_line_says(
+    write_notebook: WriteNotebook, line: str, value: object, checked: object
+):
+    assert read_contract(write_notebook(line)).check({"x": value}) == {"x": checked}
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("x: list[str] = []", [1]),
+        ("x: list[int] = []", '["1"]'),
+        ("x: list[int] = []", [True]),
+        ("x: list[int] = []", [1.5]),
+        ("x: list[int] = []  # zones [1 to 265]", [266]),
+        ("x: list[float] = []", ["nan"]),
+        ("x: list[float] = []", [float("nan")]),
+        ("x: list[list[int]] = []", ["[1]"]),
+        ("x: dict[str, float] = {}", {"a": "b"}),
+        ("x: dict[str, float] = {}", [1]),
+        ("from datetime import date\nx: list[date] = []", ["2021-02-30"]),
+        ("from typing import Literal\nx: list[Literal['a']] = []", ["b"]),
+    ],
+)
+def test_what_a_list_or_a_dict_holds_is_checked(
+    write_notebook: WriteNotebook, line: str, value: object
+):
+    contract = read_contract(write_notebook(line))
+    with refused(ContractError, "x is ", f"expected {contract.parameters[0].type}, as JSON"):
+        contract.check({"x": value})
+
+
+def test_a_list_of_months_is_no_month(write_notebook: WriteNotebook):
+    contract = read_contract(write_notebook("by_month: list[str] = ['x']"))
+    assert contract.check({"by_month": '["y"]'}) == {"by_month": ["y"]}
+
+
+def test_a_type_that_an_earlier_cell_imports_is_known(write_notebook: WriteNotebook):
+    path = write_notebook("where: Path = 'x'  # a path")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, new_code_cell("from pathlib import Path"))
+    nbformat.write(notebook, path)
+    assert read_contract(path).parameters[0].is_path
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "a: int = 1  # from to [1 - 100]",
+            "[1 - 100] is no limit of int: write it like [1 to 100]",
+        ),
+        ("a: int = 1  # from [1 to]", "[1 to] is no limit of int"),
+        ("a: int = 1  # from [1..100]", "[1..100] is no limit"),
+        ("a: float = 1  # from [>= 0]", "[>= 0] is no limit"),
+        ("a: float = 1  # from [0 < x]", ""),
+        ("a: int = 1  # from [1 to 100 km]", "[1 to 100 km] is no limit"),
+        ("a: int = 1  # from [at least 1]", "[at least 1] is no limit"),
+        ("a: str = 'x'  # text [1 to 100]", "[1 to 100] is no limit of str"),
+        ("a: str = ''  # key [keep secret]", "[keep secret] is no limit"),
+        ("a: 'Path' = 'x'  # path [inside workspace]", "[inside workspace] is no limit"),
+        (
+            "a: int = 1  # both [0 or more] [9 or less]",
+            "[0 or more] and [9 or less] are two limits",
+        ),
+        ("a: int = 'one'  # wrong", "a is 'one', expected int"),
+        ("a: int = 9  # out [1 to 5]", "a is 9, expected int, 1 to 5"),
+        ("a: File = '.'  # where", "the type File is not known there: import it first"),
+        ("a: int", "write each line as"),
+        ("a: int =", "write each line as"),
+    ],
+)
+def test_a_line_that_contradicts_itself_is_refused(
+    write_notebook: WriteNotebook, line: str, told: str
+):
+    path = write_notebook(f"n = 1\n{line}")
+    if not told:
+        assert read_contract(path).parameters
+        return
+    shown = line[:3]
+    with refused(ContractError, "The parameters cell of 01_one.ipynb has ", shown, told):
+        read_contract(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("docker_pwd = ''", "passphrase = None", "aws_access_key_id: str = 'AKIA'", "TOKEN = ''"),
+        *("aws_secret_access_key = ''", "private_key = ''", "auth = 'me:you'", "bearer = ''"),
+        *("api_token: str | None = None", "apiKey = ''", "dbPassword = ''", "openai_key = ''"),
+        *("client_secret = ''", "gcp_credentials = None", "SMTP_PASS = ''", "password2 = ''"),
+        *("import typing\nx_token: typing.Optional[str] = None", "hf_token = ''", "ssh_key = ''"),
+        *(
+            "password_hash = ''",
+            "access_token_value = ''",
+            "api_key_prod = ''",
+            "azure_sas_token=''",
+        ),
+    ],
+)
+def test_a_text_that_sounds_like_a_secret_is_to_be_called_one(
+    write_notebook: WriteNotebook, line: str
+):
+    with refused(ContractError, "sounds like a secret: end its line with [secret]"):
+        read_contract(write_notebook(line))
+    assert read_contract(
+        write_notebook(f"{line.replace('AKIA', '').replace('me:you', '')} # [secret]")
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "maximum_total_credentials = 22",
+            "token_limit = 100",
+            "n_tokens = '5'",
+            "max_tokens = 1",
+        ),
+        *("tokenizer = 'bert'", "secretary = 'Ann'", "passenger_count = None", "key_column = 'id'"),
+        *(
+            "compass = 'north'",
+            "pad_token = '<pad>'",
+            "password_length = '8'",
+            "use_password = True",
+        ),
+        *("token_url = 'http://h'", "primary_key = 'id'", "author = 'Ann'", "first_pass = 'a'"),
+        *("passwords = ['a']", "secret_count: int | None = None", "keyboard = 'de'", "key = 'a'"),
+        *("authority = 'x'", "client_id = 'x'", "auth_method = 'x'", "credentials_file = 'x.json'"),
+        *("import typing\nauth: typing.Literal['a', 'b'] = 'a'", "monkey = 'x'", "hockey_keys = 1"),
+        *("uri = 'http://h:80/x@y'", "uri = 'postgresql://me@h/db'", "note = 'the password: none'"),
+    ],
+)
+def test_what_only_sounds_a_little_like_a_secret_is_a_parameter(
+    write_notebook: WriteNotebook, line: str
+):
+    assert read_contract(write_notebook(line)).parameters
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["postgresql://me:you@h/db", "Server=h;Password=you;", "-----BEGIN RSA PRIVATE KEY-----\nMII"],
+)
+def test_a_text_that_holds_a_password_is_not_repeated(write_notebook: WriteNotebook, value: str):
+    contract = read_contract(write_notebook("uri: str = ''  # where"))
+    with refused(ContractError, "uri holds a password: end its line with [secret]"):
+        contract.check({"uri": value})
+    with pytest.raises(ContractError, match="uri holds a password"):
+        read_contract(write_notebook(f"uri = {value!r}"))

@@ -16,7 +16,6 @@ from cells import run_path
 from filelock import FileLock
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
 
 from taxi_lib import failures
 from taxi_lib.contracts import read_contract
@@ -74,19 +73,10 @@ def fetch(package: str, folder: Path) -> None:
 
 @pytest.fixture
 def example(examples: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a copy of an example, with the parameters cell that our contract asks for."""
+    """Return a copy of an example."""
     package, name = request.param.split("/", 1)
     shutil.copytree(examples / package, tmp_path / package)
-    path = tmp_path / package / f"{name}.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    if not any("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
-        with pytest.raises(ContractError, match="has 0 cells tagged parameters: give it exactly"):
-            read_contract(path)
-        tagged = new_code_cell("", metadata={"tags": ["parameters"]})
-        tagged.pop("id")  # examples of older formats have none
-        notebook.cells.insert(0, tagged)
-        nbformat.write(notebook, path)
-    return path
+    return tmp_path / package / f"{name}.ipynb"
 
 
 def by_them(path: Path) -> tuple[NotebookNode, bool]:

@@ -1,0 +1,233 @@
+"""Which names a piece of code sets, and from what: read from its source, nothing is run.
+
+What ``exec``, ``%run`` or ``import *`` set cannot be seen.
+"""
+
+import ast
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+_LOCK = threading.Lock()
+_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+# Magics whose text is run as code of the notebook itself.
+_RUN_HERE = ("time", "prun", "capture")
+_NAMESPACES = {"globals", "locals", "vars", "dir"}
+_BY_TEXT = _NAMESPACES | {"get_ipython"}  # what may read a name that is written as a text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One place where a name is set.
+
+    Attributes
+    ----------
+    name : str
+        What is set.
+    node : ast.AST
+        Where, with its line.
+    made_of : tuple of ast.AST
+        What decides its value: the value, and the conditions that it is under.
+    """
+
+    name: str
+    node: ast.AST
+    made_of: tuple[ast.AST, ...] = ()
+
+
+def parse(source: str) -> ast.Module | None:
+    """Return a cell's code as a tree, magics as calls of functions; None when it is no Python."""
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "\\d" in a text is the notebook's own business
+        for text in (lambda: source, lambda: _without_magics(source)):
+            try:
+                return ast.parse(text())
+            except (SyntaxError, ValueError, RecursionError):
+                continue
+    return None
+
+
+def _without_magics(source: str) -> str:
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
+
+
+def set_again(name: str, cells: Mapping[int, ast.Module]) -> tuple[int, ast.AST] | None:
+    """Return where code first sets a name to what is not made of the value it had, if it does.
+
+    ``month = month.strip()`` and ``if month is None: month = …`` use the value.
+
+    Parameters
+    ----------
+    name : str
+        What may be set.
+    cells : mapping of int to ast.Module
+        The code of cells in their order, by their numbers.
+    """
+    derived = {name}
+    for number, code in cells.items():
+        for setting in settings_in(code.body):
+            if any(reads(part, derived) for part in setting.made_of):
+                derived.add(setting.name)
+            elif setting.name == name:
+                return number, setting.node
+    return None
+
+
+def reads(code: ast.AST, names: set[str], *, at_once: bool = False) -> bool:
+    """Tell whether code reads one of some names; as ``globals()["name"]`` or in a magic, too.
+
+    Parameters
+    ----------
+    code : ast.AST
+        What is looked at.
+    names : set of str
+        What is looked for.
+    at_once : bool
+        Leave out what only a later call of a function reads.
+    """
+    nodes = list(_at_once(code) if at_once else ast.walk(code))
+    loaded = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    if loaded & _BY_TEXT:
+        texts = (str(node.value) for node in nodes if isinstance(node, ast.Constant))
+        loaded |= {word for text in texts for word in re.findall(r"\w+", text)}
+    return bool(loaded & names)
+
+
+def _at_once(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    later = node.body if isinstance(node, _FUNCTIONS) else []
+    later = later if isinstance(later, list) else [later]
+    for child in ast.iter_child_nodes(node):
+        if child not in later:
+            yield from _at_once(child)
+
+
+def settings_in(body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()) -> Iterator[Setting]:
+    """Yield what code sets in the notebook's own namespace, in the order in which it stands.
+
+    Parameters
+    ----------
+    body : iterable of ast.AST
+        Statements or expressions.
+    under : tuple of ast.AST
+        The conditions that they are under.
+    """
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield Setting(node.name, node, (*node.body, *under))
+            yield from _global_settings(node)
+            continue
+        yield from _set_by(node, under)
+        for inner, condition in _inside(node):
+            yield from settings_in(inner, (*under, *condition))
+
+
+def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
+    """Yield what one statement or expression sets, without what stands in it."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            pairs = [pair for target in targets for pair in _pairs(target, value)]
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            pairs = [(target, value)]
+        case ast.NamedExpr(target=target, value=value):
+            pairs = [(target, value)]
+        case ast.AugAssign(target=target, value=value):
+            old = ast.Name(target.id, ast.Load()) if isinstance(target, ast.Name) else target
+            pairs = [(target, ast.BinOp(old, node.op, value))]
+        case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
+            pairs = [(target, value)]
+        case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
+            pairs = [(target, value)]
+        case _:
+            for name in _named(node):
+                yield Setting(name, node, under)
+            return
+    for target, value in pairs:
+        for name in _targets(target):
+            yield Setting(name, node if hasattr(node, "lineno") else value, (value, *under))
+
+
+def _named(node: ast.AST) -> list[str]:
+    """Return what a statement sets that has its name as a plain text."""
+    match node:
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [alias.asname or alias.name.split(".")[0] for alias in names]
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+            return [name]
+        case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            return [name]
+    return []
+
+
+def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]]:
+    """Yield the parts of a statement or expression that set names, each with its condition."""
+    match node:
+        case ast.If(test=test) | ast.While(test=test):
+            yield [test], ()
+            yield [*node.body, *node.orelse], (test,)
+        case ast.Match(subject=subject, cases=cases):
+            yield [subject], ()
+            yield list(cases), (subject,)
+        case ast.Try() | ast.TryStar():
+            yield node.body, ()
+            yield [*node.handlers, *node.orelse], tuple(node.body)
+            yield node.finalbody, ()
+        case ast.Lambda():
+            return
+        case _ if isinstance(node, _COMPREHENSIONS):
+            # Its own names stay in it; only `:=` sets one outside.
+            yield [n for n in ast.walk(node) if isinstance(n, ast.NamedExpr)], ()
+        case ast.Call() if code := _run_by_magic(node):
+            yield code.body, ()
+        case _:
+            yield list(ast.iter_child_nodes(node)), ()
+
+
+def _run_by_magic(call: ast.Call) -> ast.Module | None:
+    """Return the code that a magic such as ``%%time`` runs as the notebook's own."""
+    is_magic = isinstance(call.func, ast.Attribute) and call.func.attr in (
+        "run_line_magic",
+        "run_cell_magic",
+    )
+    texts = [part.value for part in call.args if isinstance(part, ast.Constant)]
+    return parse(texts[-1]) if is_magic and texts[0] in _RUN_HERE else None
+
+
+def _global_settings(scope: ast.AST) -> Iterator[Setting]:
+    """Yield what a function or a class sets outside of itself, by ``global``."""
+    inner = [node for node in ast.walk(scope) if isinstance(node, ast.Global)]
+    names = {name for node in inner for name in node.names}
+    if names:
+        for setting in settings_in(scope.body):
+            if setting.name in names:
+                yield setting
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """Return what is set to what by ``a, b = 1, 2``."""
+    both = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
+    if both and len(target.elts) == len(value.elts):
+        parts = zip(target.elts, value.elts, strict=True)
+        if not any(isinstance(e, ast.Starred) for e in (*target.elts, *value.elts)):
+            return [pair for part in parts for pair in _pairs(*part)]
+    return [(target, value)]
+
+
+def _targets(target: ast.expr) -> Iterator[str]:
+    """Yield the names that a target sets: ``a`` and ``b`` for ``a, *b``."""
+    match target:
+        case ast.Name(id=name):
+            yield name
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            for part in parts:
+                yield from _targets(part)
+        case ast.Subscript(value=ast.Call(func=ast.Name(id=space)), slice=ast.Constant(value=name)):
+            if space in _NAMESPACES and isinstance(name, str):
+                yield name
+        case ast.Starred(value=inner):
+            yield from _targets(inner)
