@@ -20,7 +20,7 @@ from taxi_lib.declarations import Line, parse_parameters, parse_results, short
 from taxi_lib.errors import ContractError
 from taxi_lib.fields import Field
 from taxi_lib.months import check_different
-from taxi_lib.notebooks import headings, read_notebook, tagged
+from taxi_lib.notebooks import headings, order, read_notebook, tagged
 from taxi_lib.results import Value
 
 
@@ -197,26 +197,28 @@ def _unused(
 
 
 def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None) -> list[Contract]:
-    """Return the contracts of the lessons, in order.
+    """Return the contracts of some notebooks, in the order of the numbers in their names.
 
     Parameters
     ----------
     wanted : iterable of str
-        Names or their beginnings: ``"01"``, ``"06_duration_prediction_prefect"``; none means all.
+        Numbers, names or their beginnings: ``"01"``, ``"1"``, ``"06_duration_prediction_prefect"``;
+        none means all.
     folder : pathlib.Path, optional
-        Where to look; the workbook's ``notebooks/`` when left out.
+        Where to look; the workbook's ``notebooks/`` when left out. In a folder of your own every
+        notebook counts, and those without a number come last.
 
     Raises
     ------
     ContractError
-        When a name fits no notebook.
+        When a name fits no notebook, or one of them cannot be run.
     """
-    paths = sorted(Path(folder or settings.notebooks_dir()).glob("[0-9]*.ipynb"))
+    pattern = "*.ipynb" if folder else "[0-9]*.ipynb"
+    folder = Path(folder or settings.notebooks_dir())
+    found = folder.glob(pattern)
+    paths = sorted((p for p in found if p.name[0] != "."), key=lambda path: order(path.stem))
     if not paths:
-        raise ContractError(
-            f"There is no notebook in {folder} whose name begins with a number: "
-            "name them like 01_prepare.ipynb."
-        )
+        raise ContractError(f"There is no notebook in {folder}: name another folder.")
     chosen = {path for name in wanted for path in _matching(name, paths)} or set(paths)
     return [read_contract(path) for path in paths if path in chosen]
 
@@ -250,7 +252,11 @@ def form(contracts: Iterable[Contract]) -> dict[str, object]:
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:
-    found = [path for path in paths if re.match(rf"{re.escape(name)}([\W_]|$)", path.stem)]
+    found, shorter = [], name.lstrip("0") or name[:1]
+    for begins in (re.escape(name), f"0*{re.escape(shorter)}" if name[:1].isdigit() else "$."):
+        # 1 for 01_one as well, but not for 1.5_more
+        pattern = re.compile(rf"{begins}(?!\.\d)([\W_]|$)")
+        found = found or [path for path in paths if pattern.match(path.stem)]
     if not found:
         names = [path.stem for path in paths]
         raise ContractError(f"There is no notebook {name!r}{_did_you_mean(name, names)}")

@@ -122,11 +122,11 @@ def named_as_texts(
         Of the run; None when there is none.
     """
     told = {p.name: values.get(p.name, p.default) for p in contract.parameters}
-    plain = [told[p.name] for p in contract.parameters if "Path" not in p.type]
+    plain = [told[p.name] for p in contract.parameters if not p.is_path]
     in_full = [Path(text) for value in plain for text in _texts(value) if text.startswith("/")]
     found = {str(path): fingerprint(path) for path in in_full}
     if folder and folder.is_dir():
-        cells = nbformat.read(contract.path, as_version=4).cells
+        cells = read_notebook(contract.path).cells
         code = "\n".join([*_texts(plain), *(c.source for c in cells if c.cell_type == "code")])
         made = [p for p in sorted(folder.rglob("*")) if p.is_file()]
         found |= {

@@ -1,4 +1,4 @@
-"""The walkthrough: the lessons, or any folder of numbered notebooks, run as one Prefect flow."""
+"""The walkthrough: the lessons, or any folder of notebooks, run as one Prefect flow."""
 
 import os
 import time
@@ -63,8 +63,8 @@ def walkthrough(
     run_dir : pathlib.Path, optional
         Where the executed notebooks go; a new folder under ``runs/`` when left out.
     folder : pathlib.Path, optional
-        Where the notebooks are, their names beginning with a number; the workbook's lessons
-        when left out.
+        Where the notebooks are, run in the order of the numbers in their names; the workbook's
+        lessons when left out.
     jobs : int, optional
         How many run side by side. When left out, as many as there are cores; of a folder of
         your own one at a time, for one may read what another writes.

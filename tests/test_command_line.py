@@ -111,9 +111,20 @@ def test_runs_that_cannot_be_kept_are_told_in_a_sentence(command: str, tmp_path:
 
 
 def test_the_list_names_the_notebooks_of_a_folder(tmp_path: Path):
-    write_cells(tmp_path, "1", name="01_mine")
+    lines = "n: int = 1  # count\nsize = (8, 6)  # inches\nmore = n * 2\nm = 1"
+    write_cells(tmp_path, "1", name="10_mine", parameters=lines)
+    write_cells(tmp_path, "m = 2", name="2_first", parameters="m = 1")
     listing = run_command("list", "--folder", str(tmp_path))
-    assert listing.stdout.splitlines()[0] == "01_mine" and "greeting: str" in listing.stdout
+    cannot = "        {} cannot be given a value, because {}"
+    later = "cell 4 of 2_first.ipynb sets it again in 'm = 2': take that line out, or use another "
+    own = "the parameters cell of 10_mine.ipynb uses its default in 'more = n * 2': move that line "
+    assert listing.stdout.splitlines() == [
+        *("2_first", "    1. Test", "    m: int = 1", cannot.format("m", f"{later}name there.")),
+        *("10_mine", "    1. Test", "    n: int = 1  # count"),
+        cannot.format("n", f"{own}to a cell below."),
+        *("    m: int = 1", "    no parameter: size = (8, 6)  # inches"),
+        "    no parameter: more = n * 2",
+    ]
 
 
 def test_the_list_names_every_lesson_with_its_parameters():

@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from taxi_lib.contracts import check_request, find_notebooks, form, read_contract
 from taxi_lib.errors import ContractError
+from taxi_lib.notebooks import label
 
 WriteNotebook = Callable[..., Path]
 
@@ -240,7 +241,7 @@ def test_lessons_are_found_by_number_or_name_and_kept_in_order():
     assert len(find_notebooks()) == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
 
 
-@pytest.mark.parametrize("name", ["99", "", "1", "../01", "01_duration_predicton_original"])
+@pytest.mark.parametrize("name", ["99", "", "0", "../01", "01_duration_predicton_original"])
 def test_an_unknown_notebook_is_refused(name: str):
     with pytest.raises(ContractError, match=f"no notebook '{name}'"):
         find_notebooks([name])
@@ -249,6 +250,54 @@ def test_an_unknown_notebook_is_refused(name: str):
 def write_names(folder: Path, *names: str) -> None:
     for name in names:
         nbformat.write(new_notebook(cells=[new_code_cell("1")]), folder / f"{name}.ipynb")
+
+
+def test_notebooks_come_in_the_order_of_their_numbers_and_those_without_one_last(tmp_path: Path):
+    in_order = [
+        *("0_zero", "01 one", "1_a", "1b_more", "1.5_half", "1.10_later", "2-two", "02_Two"),
+        *("9_nine", "10_ten", "2021-02 month", "2021-11 month", "Appendix", "chapter 2"),
+        *("chapter 10", "notes", "ähnlich"),
+    ]
+    write_names(tmp_path, *reversed(in_order))
+    write_names(tmp_path, ".hidden", ".01_hidden")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    write_names(tmp_path / ".ipynb_checkpoints", "01 one-checkpoint")
+    assert [contract.name for contract in find_notebooks(folder=tmp_path)] == in_order
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("1", ["1_a"]),
+        ("01", ["1_a"]),
+        ("10", ["10_b"]),
+        ("2", ["02_c"]),
+        ("02", ["02_c"]),
+        ("1.5", ["01.5_d"]),
+        ("2_c", ["02_c"]),
+        ("3", ["3_e", "3_f"]),
+        ("notes", ["notes"]),
+    ],
+)
+def test_a_number_finds_its_notebooks_and_no_longer_number(
+    tmp_path: Path, asked: str, found: list[str]
+):
+    write_names(tmp_path, "1_a", "10_b", "02_c", "01.5_d", "3_f", "3_e", "notes", "20_x")
+    assert [contract.name for contract in find_notebooks([asked], tmp_path)] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("01_one", "01"),
+        ("1.5 x", "1.5"),
+        ("01b_x", "01b"),
+        ("2-two", "2"),
+        ("my_notes", "my_notes"),
+    ],
+)
+def test_a_notebook_is_called_by_its_number_or_by_its_whole_name(name: str, told: str):
+    assert label(name) == told
 
 
 def test_a_notebook_without_a_parameters_cell_takes_nothing(tmp_path: Path):

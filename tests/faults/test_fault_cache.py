@@ -422,8 +422,8 @@ def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
     assert sorted(path.name for path in project.iterdir()) == ["01_one.ipynb"]
 
 
-def test_a_folder_without_numbered_notebooks_is_refused(tmp_path: Path):
-    with pytest.raises(ContractError, match=r"no notebook in .* whose name begins with a number"):
+def test_a_folder_without_notebooks_is_refused(tmp_path: Path):
+    with pytest.raises(ContractError, match=r"There is no notebook in .*: name another folder"):
         walk(tmp_path)
 
 
