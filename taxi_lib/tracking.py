@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -158,33 +159,36 @@ def _enter(experiment: str, artifacts: str | None = None) -> str:
 
 @contextmanager
 def page(port: int = 5000) -> Iterator[str]:
-    """Serve MLflow's page on the workbook's store, on loopback; yield its address.
+    """Serve MLflow's page on the workbook's store, on loopback; yield the experiment's address.
 
     Raises
     ------
     TaxiError
         When the port is taken, or the page does not come up.
     """
-    uri = settings.tracking_uri()
-    if not uri.startswith("sqlite:///"):
-        yield uri  # a server brings its own page
+    if not settings.store_file():
+        yield settings.tracking_uri()  # a server brings its own page
         return
-    use_store()
-    # By itself MLflow would also answer as 10.evil.com, which it takes for a private network.
-    names = f"127.0.0.1:{port},localhost:{port}"
-    where = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", names, "--workers", "1"]
-    start = [program("mlflow"), "server", "--backend-store-uri", uri, *where]
-    # Its jobs would be a process more, for what the workbook does not use.
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    runs = f"#/experiments/{use_store()}/runs"
+    own = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
+        # Its jobs would be a process more, for what the workbook does not use.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "TAXI_MLFLOW_START": runs,
+    }
+    serve = ["-P", "-m", "uvicorn", "--factory", "taxi_lib.mlflow_page:app"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    lock = settings.lock_file("mlflow-page.lock")
 
     def command(_: str | None) -> Command:
         check_free(port)
+        env = os.environ | settings.environment() | own
         # Its Python looks for modules where it works: nothing of yours lies among the locks.
+        start = [sys.executable, *serve, *where]
         return Command(start, env, f"http://127.0.0.1:{port}", cwd=lock.parent)
 
-    lock = settings.lock_file("mlflow-page.lock")
     with kept(lock, command, is_healthy) as address:
-        yield address
+        yield f"{address}/{runs}"
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:

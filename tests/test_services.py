@@ -11,6 +11,8 @@ from urllib.request import urlopen
 import boto3
 import pytest
 import requests
+from browser import CHROMIUM, page_in_browser
+from mlflow import MlflowClient
 from prefect import get_client
 from prefect.blocks.system import Secret
 from prefect.client.schemas.actions import (
@@ -309,10 +311,21 @@ def test_the_pages_are_shown_by_one_command(tmp_path: Path):
     log = tmp_path / "ui.log"
     with kept(tmp_path / "ui.lock", lambda _: start, lambda _: "Ctrl-C" in log.read_text()):
         told = log.read_text()
-        assert urlopen(page, timeout=30).status == 200
+        with urlopen(page, timeout=30) as first:
+            # Nothing of it may come from, or go to, anywhere else.
+            assert first.headers["Content-Security-Policy"].startswith("default-src 'self' data:")
+        client = MlflowClient(page)
+        number = client.get_experiment_by_name("nyc-green-taxi").experiment_id
+        client.log_text(client.create_run(number, run_name="a-run-of-mine").info.run_id, "a", "a")
+        theirs = client.get_experiment(client.create_experiment("made on the page"))
+        assert theirs.artifact_location.startswith((tmp_path / "mlartifacts").as_uri())
+        if CHROMIUM:
+            opened, home = (page_in_browser(page + at, tmp_path / "browser") for at in ("", "/#/?"))
+            assert "a-run-of-mine" in opened and "Welcome to MLflow" in home
+            assert "usage data" not in opened + home
         assert is_healthy(f"http://127.0.0.1:{prefect_port}/api")
         for name in ("evil.com", f"10.evil.com:{mlflow_port}", f"127.0.0.1:{mlflow_port + 1}"):
             foreign = f"GET / HTTP/1.1\nHost: {name}\nConnection: close\n\n"
             assert " 403 " in answer_to(mlflow_port, foreign)
-    assert page in told
+    assert f"MLflow : {page}/#/experiments/{number}/runs\n" in told
     assert is_free(mlflow_port) and is_free(prefect_port)
