@@ -3,7 +3,9 @@
 import asyncio
 import os
 import tempfile
+from contextlib import suppress
 from threading import Timer
+from typing import Any
 
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -14,6 +16,28 @@ from taxi_lib.kernels import Kernel, manager, own_folders, quiet
 from taxi_lib.masking import mask_all
 from taxi_lib.notebooks import is_injected
 from taxi_lib.processes import MARK, stop_marked
+
+KERNEL = "taxi_lib.kernel_startup.Kernel"
+
+
+class CellFailedError(Exception):
+    """A cell failed.
+
+    Attributes
+    ----------
+    index : int
+        Of the cell, in the notebook that was run.
+    failure : dict
+        What went wrong: see :func:`taxi_lib.cell_errors.describe`.
+    """
+
+    def __init__(self, index: int, failure: dict[str, Any]) -> None:
+        super().__init__(index, failure)
+        self.index, self.failure = index, failure
+
+
+class ExpectedErrorsError(Exception):
+    """All cells were run, and some raised what they are tagged to raise."""
 
 
 class _Client(PapermillNotebookClient):
@@ -55,29 +79,77 @@ class _Client(PapermillNotebookClient):
         return msg | {"content": mask_all(msg["content"], self.kernel.secrets.values())}
 
     async def run(self, env: dict[str, str], leash: int) -> None:
-        """Execute the cells up to the first that fails, as papermill does.
+        """Execute the cells up to the first that fails.
 
         papermill's own way leaves an event loop open in each thread, and two threads that have
         got it from a third fail with "This event loop is already running".
+        It also takes every error that it finds in the notebook for a failure, tagged or not.
         The supervisor of the kernel reads from the leash: it stops the notebook at its end.
+
+        Raises
+        ------
+        CellFailedError
+            With the cell that failed.
+        ExpectedErrorsError
+            When errors that were expected are all that went wrong.
         """
         self.reset_execution_trackers()
+        failed: CellFailedError | None = None
         async with self.async_setup_kernel(env=env, stdin=leash):
             for index, cell in enumerate(self.nb.cells):
                 try:
                     self.nb_man.cell_start(cell, index)
-                    await self.async_execute_cell(cell, index)
-                except CellExecutionError as error:
+                    await self._run_cell(cell, index)
+                except CellFailedError as error:
                     self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                    failed = error
                     break
                 finally:
                     self.nb_man.cell_complete(cell, cell_index=index)
             self.set_widgets_metadata()
+        if failed:
+            raise failed
+        if any(map(_errors, self.nb.cells)):
+            raise ExpectedErrorsError
 
-    async def assign_secrets(self, cell: NotebookNode, **_: object) -> None:
+    async def _run_cell(self, cell: NotebookNode, index: int) -> None:
+        """Execute one cell; what it is tagged to raise is no failure, leaving early always is."""
+        tags = cell.metadata.get("tags", [])
+        self.reply: dict[str, Any] = {}
+        with suppress(CellExecutionError):
+            await self.async_execute_cell(cell, index)
+        failure = _failure(self.reply, _errors(cell))
+        self.kernel.reads |= self.reply.get("reads") or {}
+        ends = [p for p in self.reply.get("payload") or [] if p.get("source") == "ask_exit"]
+        if any(not end.get("keepkernel") for end in ends) and _has_code(self.nb.cells[index + 1 :]):
+            raise CellFailedError(index, {"name": "SystemExit"})
+        if failure and ("raises-exception" not in tags or failure["name"] == "SystemExit"):
+            raise CellFailedError(index, failure)
+
+    async def hear(
+        self, cell: NotebookNode, execute_reply: dict[str, Any] | None, **_: object
+    ) -> None:
+        """Keep the kernel's reply to a cell, and assign the secrets after the parameters."""
+        self.reply = (execute_reply or {}).get("content", {})
         if is_injected(cell):
             for name, value in self.kernel.secrets.items():
                 self.kc.execute(f"{name} = {value!r}", silent=True, store_history=False)
+
+
+def _errors(cell: NotebookNode) -> list[NotebookNode]:
+    return [o for o in cell.get("outputs", []) if o.output_type == "error"]
+
+
+def _failure(reply: dict[str, Any], shown: list[NotebookNode]) -> dict[str, Any] | None:
+    """Return what went wrong in a cell: as the kernel says, or as it was shown, as %tb does."""
+    if reply.get("failure"):
+        return reply["failure"]
+    error = reply if reply.get("status") == "error" else next(iter(shown), None)
+    return error and {"name": error.get("ename", "Error"), "text": error.get("evalue", "")}
+
+
+def _has_code(cells: list[NotebookNode]) -> bool:
+    return any(cell.cell_type == "code" and cell.source.strip() for cell in cells)
 
 
 def _with_text(msg: dict, text: str) -> dict:
@@ -112,10 +184,10 @@ class _LessonEngine(Engine):
                 on_cell_start=kernel.on_cell,
                 resources={"metadata": {"path": str(kernel.folder)}},
                 # A kernel that is told to stop complains, into the page of a lesson that ran it.
-                extra_arguments=["--log-level=CRITICAL"],
+                extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.kernel_class={KERNEL}"],
             )
             client.kernel, client.owns_km = kernel, True
-            client.on_cell_executed = client.assign_secrets
+            client.on_cell_executed = client.hear
             timer.start()
             try:
                 # Who looks for what bears the mark must not find the supervisor, which finds more.

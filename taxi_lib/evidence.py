@@ -78,16 +78,23 @@ class Record:
         before = {name: was for name, was in self.named.items() if Path(name).is_absolute()}
         if changed := differences({"data": before | self._seen(named)}, {"data": named}):
             return changed
-        for name, before in self.files.items():
-            now = fingerprint(Path(name))
-            if now != before:
-                return f"{Path(name).name} {'was changed' if now else 'is gone'}"
+        if changed := _changed(self.files | self.run.reads):
+            return changed
         if self.store and not Path(self.store).exists():
             return "the MLflow store is gone"
         return ""
 
     def _seen(self, named: dict[str, str | None]) -> dict[str, str | None]:
         return {name: was for name, was in self.named.items() if name in named}
+
+
+def _changed(files: dict[str, str | None]) -> str:
+    """Return in words which of some files is not what it was; empty when all are."""
+    for name, before in files.items():
+        now = fingerprint(Path(name))
+        if now != before:
+            return f"{Path(name).name} {'was changed' if now else 'is gone'}"
+    return ""
 
 
 def keep(
@@ -148,7 +155,11 @@ def find(
     others = [_read(path) for path in newest_first(place.parent.glob("*.json"))]
     ours = (other for other in others if other and other.notebook == str(contract.path))
     last = next((other for other in ours if not other.run.error), None)
-    return None, differences(last.inputs, inputs) if last else "no good run yet"
+    if not last:
+        return None, "no good run yet"
+    return None, ", ".join(
+        filter(None, [differences(last.inputs, inputs), _changed(last.run.reads)])
+    )
 
 
 def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> NotebookRun:

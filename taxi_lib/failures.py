@@ -1,23 +1,38 @@
-"""What went wrong in a notebook, in words."""
+"""What went wrong in a notebook, in words; and whether a second try may help."""
 
 import re
+from typing import Any
 
 import nbformat
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill.exceptions import PapermillExecutionError
+from papermill.execute import ERROR_ANCHOR_MSG, ERROR_MARKER_TAG, ERROR_MESSAGE_TEMPLATE
+
+from taxi_lib.engine import CellFailedError
 
 ENDED_EARLY = "it ended the kernel, and nothing after that was run"
 DIED = "the kernel died (out of memory, or killed)"
-# What a second try may help against: a kernel that died, a store that others are using.
-_PASSING = re.compile(
-    r": (" + re.escape(DIED) + r"$|RuntimeError: Kernel (died before|didn't respond)"
-    r"|\w*(OperationalError|MlflowException): .*database is locked)"
-)
+# Types whose names say that a connection failed or took too long, whichever library they are of.
+_PASSING = {
+    *("ConnectionError", "TimeoutError", "Timeout", "gaierror"),  # Python's, requests', botocore's
+    *("MaxRetryError", "NewConnectionError", "ProtocolError", "IncompleteRead"),  # urllib3's
+    *("TransportError", "ClientConnectionError"),  # httpx's, aiohttp's
+}
+_STORES = {"OperationalError", "MlflowException"}
 
 
-def may_pass(error: str) -> bool:
-    """Tell whether a failure may be gone at the next try."""
-    return bool(_PASSING.search(error))
+def may_pass(exception: Exception) -> bool:
+    """Tell whether a failure may be gone at the next try.
+
+    A kernel that died, a connection that failed, a store that others are using: told by the type
+    of the exception, of those that it derives from, and of those that it was raised from.
+    """
+    if isinstance(exception, CellFailedError):
+        failure = exception.failure
+        types = {name.rpartition(".")[2] for name in failure.get("types", [])}
+        busy = types & _STORES and "database is locked" in failure.get("text", "")
+        return bool(types & _PASSING or busy)
+    started = re.match("Kernel (died before|didn't respond)", str(exception))
+    return isinstance(exception, DeadKernelError) or bool(started)
 
 
 def explain(exception: Exception, late: bool, seconds: float) -> str:
@@ -26,7 +41,7 @@ def explain(exception: Exception, late: bool, seconds: float) -> str:
     Parameters
     ----------
     exception : Exception
-        What papermill or nbclient raised.
+        What the engine, papermill or nbclient raised.
     late : bool
         Whether the notebook was stopped because it took too long.
     seconds : float
@@ -34,11 +49,8 @@ def explain(exception: Exception, late: bool, seconds: float) -> str:
     """
     if late:
         return f"the notebook took longer than {seconds:g} seconds and was stopped"
-    if isinstance(exception, PapermillExecutionError):
-        if exception.ename == "SystemExit":
-            return ENDED_EARLY
-        value = exception.evalue or _failing_line(exception.traceback)
-        return f"{exception.ename}: {value}" if value else exception.ename
+    if isinstance(exception, CellFailedError):
+        return _of_a_cell(exception.failure)
     if isinstance(exception, CellTimeoutError):
         return f"it took longer than {seconds:g} seconds and was stopped"
     if isinstance(exception, DeadKernelError):
@@ -46,18 +58,35 @@ def explain(exception: Exception, late: bool, seconds: float) -> str:
     return f"{type(exception).__name__}: {exception}"
 
 
-def _failing_line(traceback: list[str]) -> str:
-    """Return the line of the cell that raised: an assert without a message says nothing else."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
-    arrow = re.search(r"^-+> +\d+ (.*)$", plain, flags=re.MULTILINE)
-    return arrow[1].strip() if arrow else ""
+def _of_a_cell(failure: dict[str, Any]) -> str:
+    name, text = failure["name"], failure.get("text", "").strip().partition("\n")[0]
+    if name == "SystemExit":
+        reason = f"{name}: {text}; " if text not in ("", "0", "None") else ""
+        return reason + ENDED_EARLY
+    text = text or failure.get("line", "")
+    return (f"{name}: {text}" if text else name) + _lies_beside(failure.get("beside", []))
+
+
+def _lies_beside(names: list[str]) -> str:
+    if not names:
+        return ""
+    lie = "lies" if len(names) == 1 else "lie"
+    return (
+        f" ({', '.join(names)} {lie} beside the notebook, which works in the folder of its run: "
+        "take the path as a parameter of type Path, or run with --work-beside)"
+    )
+
+
+def point_to(notebook: nbformat.NotebookNode, index: int) -> None:
+    """Put papermill's marks into an executed notebook: at its top, and before the failed cell."""
+    count = notebook.cells[index].get("execution_count")
+    for place, text in ((index, ERROR_ANCHOR_MSG), (0, ERROR_MESSAGE_TEMPLATE % count)):
+        cell = nbformat.v4.new_markdown_cell(text, metadata={"tags": [ERROR_MARKER_TAG]})
+        notebook.cells.insert(place, cell)
 
 
 def unfinished(notebook: nbformat.NotebookNode) -> bool:
-    """Tell whether a run stopped early without an error, as ``sys.exit(0)`` does."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    if any(output.get("ename") == "SystemExit" for output in outputs):
-        return True
+    """Tell whether a run stopped early without an error."""
     code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     run = [c for c in code if "skip-execution" not in c.metadata.get("tags", [])]
     return not all(cell.execution_count for cell in run)

@@ -44,6 +44,8 @@ class Kernel:
         How long it may take.
     late : threading.Event
         Set once the notebook took too long and was stopped.
+    reads : dict of str to str
+        The fingerprint of each file that ``%run`` has read, by its path.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Kernel:
     secrets: dict[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
     late: Event = field(default_factory=Event)
+    reads: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 from nbformat import NotebookNode
 
 from taxi_lib.contracts import Contract
-from taxi_lib.notebooks import headings, is_injected, label, read_notebook
+from taxi_lib.notebooks import headings, is_error_mark, is_injected, label, read_notebook
 
 
 class Listener(Protocol):
@@ -28,38 +28,46 @@ class Narrator:
         What is run.
     source : str or None
         The source of that cell.
+    index : int or None
+        Its place in the notebook that papermill runs.
+    tags : list of str
+        Its tags.
     """
 
     def __init__(self, contract: Contract, listener: Listener, log: TextIO) -> None:
         self.listener, self.log = listener, log
         self.lesson = label(contract.name)
-        self.place, self.source = "before the first cell", None
+        self.place, self.source, self.index = "before the first cell", None, None
+        self.tags: list[str] = []
         section = contract.title
         self.places: list[str] = []
         self.notebook = read_notebook(contract.path)
-        self.cells = cells = self.notebook.cells
+        cells = self.notebook.cells
+        # papermill takes its marks out of a copy that it left after a failure.
+        self.cells = [cell for cell in cells if not is_error_mark(cell)]
         self.given = 0  # how many cells papermill has put in so far
         for number, cell in enumerate(cells, start=1):
+            if is_error_mark(cell):
+                continue
             if cell.cell_type == "markdown" and (found := headings(cell.source)):
                 _, section = found[-1]
             self.places.append(f"cell {number}/{len(cells)} · {section}")
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Tell that a cell starts."""
+        self.index, self.tags = cell_index, cell.metadata.get("tags", [])
         if is_injected(cell):
             self.given = 1
             self.place, self.source = "the parameters as given", cell.source
         elif cell.cell_type == "code":
-            self.look_at(cell_index)
+            self._look_at(cell_index - self.given)
         else:
             return
         line = f"{self.lesson} · {self.place}"
         self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
         self.listener.progress(line, max(0, cell_index - self.given) / len(self.cells))
 
-    def look_at(self, cell_index: int) -> None:
-        """Take a cell of the notebook that papermill runs for the place that is told of."""
-        index = cell_index - self.given
+    def _look_at(self, index: int) -> None:
         if 0 <= index < len(self.cells):
             self.place, self.source = self.places[index], self.cells[index].source
 

@@ -102,6 +102,11 @@ def is_injected(cell: NotebookNode) -> bool:
     return "injected-parameters" in cell.metadata.get("tags", [])
 
 
+def is_error_mark(cell: NotebookNode) -> bool:
+    """Tell whether papermill has put a cell in, to point to a failed one."""
+    return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
+
+
 @cache
 def _markdown() -> Any:  # noqa: ANN401 (its module is imported when it is needed)
     from markdown_it import MarkdownIt

@@ -38,9 +38,11 @@ class NotebookRun:
     cell : str or None
         The source of the cell that failed.
     may_pass : bool
-        Whether the failure may be gone at the next try: a dead kernel, a store that was busy.
+        Whether the failure may be gone at the next try: a dead kernel, a connection that failed.
     changed : str
         Which inputs are no longer what they were when it began, in words; empty when none.
+    reads : dict of str to str
+        The fingerprint of each file beside the notebook that ``%run`` has read, by its path.
     """
 
     name: str
@@ -54,6 +56,7 @@ class NotebookRun:
     cell: str | None = None
     may_pass: bool = False
     changed: str = ""
+    reads: dict[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> list[str]:

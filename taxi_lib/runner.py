@@ -9,9 +9,9 @@ from secrets import token_hex
 
 import nbformat
 import papermill
-from papermill.exceptions import PapermillExecutionError
 
 from taxi_lib import engine, failures
+from taxi_lib.cell_errors import BESIDE
 from taxi_lib.contracts import Contract, read_contract
 from taxi_lib.errors import TaxiError
 from taxi_lib.evidence import set_aside
@@ -82,6 +82,9 @@ class _Attempt:
             )
         with self.log.open("w", encoding="utf-8", buffering=1) as log:
             self.narrator = Narrator(self.contract, self.surroundings, log)
+            self.reads: dict[str, str] = {}
+            self.failed_at: int | None = None
+            self.may_pass = False
             error = self._execute()
             failed_cell = self.narrator.source if error else None
             notebook, results = self._keep(), {}
@@ -93,10 +96,8 @@ class _Attempt:
                 log.write(f"FAILED: {error}\n")
         files = (str(p) if p.exists() else None for p in (self.output, self.page, self.log))
         status = "failed" if error else "completed"
-        may_pass = failures.may_pass(error or "")
-        return NotebookRun(
-            self.contract.name, status, 0.0, *files, results, error, failed_cell, may_pass
-        )
+        told = (results, error, failed_cell, self.may_pass)
+        return NotebookRun(self.contract.name, status, 0.0, *files, *told, reads=self.reads)
 
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
@@ -107,6 +108,7 @@ class _Attempt:
             folder=self.surroundings.folder,
             env=env
             | {
+                BESIDE: beside,
                 # MLflow puts the mark on every run that it begins: see zombies.close_tracked.
                 "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
                 # What lies beside a notebook can be imported, as in JupyterLab.
@@ -129,12 +131,18 @@ class _Attempt:
                 progress_bar=False,
                 kernel=kernel,
             )
+        except engine.ExpectedErrorsError:
+            return None
         except Exception as exception:
-            seconds = kernel.limits.notebook if kernel.late.is_set() else kernel.limits.cell
-            told = failures.explain(exception, kernel.late.is_set(), seconds)
-            if isinstance(exception, PapermillExecutionError):
-                self.narrator.look_at(exception.cell_index)
+            late = kernel.late.is_set()
+            seconds = kernel.limits.notebook if late else kernel.limits.cell
+            told = failures.explain(exception, late, seconds)
+            self.failed_at = self.narrator.index
+            asked = "retry" in self.narrator.tags
+            self.may_pass = asked or (not late and failures.may_pass(exception))
             return f"{self.narrator.place}: {told}"
+        finally:
+            self.reads = kernel.reads
         return None
 
     def _keep(self) -> nbformat.NotebookNode | None:
@@ -145,6 +153,8 @@ class _Attempt:
             self.partial.unlink(missing_ok=True)  # cut short: a page of half a file helps nobody
             return None
         notebook.metadata.papermill["input_path"] = str(self.contract.path)
+        if self.failed_at is not None:
+            failures.point_to(notebook, self.failed_at)
         for cell in notebook.cells:
             if "outputs" in cell:
                 cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())

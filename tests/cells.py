@@ -45,3 +45,23 @@ def printed(run: NotebookRun) -> str:
     assert run.output, run.error
     cells = nbformat.read(run.output, as_version=4).cells
     return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+
+
+def tag(path: Path, tags: object, *places: int) -> Path:
+    """Tag the cells at these places of a notebook that :func:`write_cells` wrote: 0 is its first.
+
+    The title, the parameters and the section are not counted.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for place in places or range(len(notebook.cells) - 3):
+        notebook.cells[3 + place].metadata["tags"] = tags
+    nbformat.write(notebook, path)
+    return path
+
+
+def raised(run: NotebookRun) -> list[str]:
+    """Return the error that each cell with code shows, as ``"Type: message"``; "" for none."""
+    assert run.output, run.error
+    cells = [c for c in nbformat.read(run.output, as_version=4).cells if c.cell_type == "code"]
+    errors = ([o for o in c.outputs if o.output_type == "error"] for c in cells[1:])
+    return [f"{e[0].ename}: {e[0].evalue}" if e else "" for e in errors]
