@@ -1,4 +1,4 @@
-"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, ui."""
+"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, ui, lab."""
 
 import os
 import sys
@@ -17,6 +17,7 @@ import typer
 
 from taxi_lib import history, services, settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
+from taxi_lib.processes import module
 from taxi_lib.report import show
 
 app = typer.Typer(
@@ -189,6 +190,15 @@ def ui(
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open the lessons in JupyterLab; what else is said is JupyterLab's own."""
+    where = f"--ServerApp.root_dir={settings.notebooks_dir()}"
+    settings.use_workspace()  # its kernels work elsewhere: relative folders are told in full
+    command = [*module("jupyterlab"), where, *context.args]
+    os.execv(command[0], command)
 
 
 def _split(parameter: str) -> tuple[str, str]:

@@ -130,7 +130,7 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
         while not answers(command.address) or keeper.poll() is not None:
             if keeper.poll() is not None or time.monotonic() > deadline:
                 words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-                name = Path(command.arguments[0]).name
+                name = Path(command.arguments[3 if "-m" in command.arguments[:3] else 0]).name
                 raise TaxiError(f"{name} did not start ({words}): see {log}.")
             time.sleep(0.2)
     except BaseException:

@@ -30,6 +30,15 @@ def program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def module(name: str) -> list[str]:
+    """Return how to run a module of this very environment as a program.
+
+    Not as the program of that name: its first line names the folder that the environment was made
+    in, which may have moved. What lies in the working directory is not imported.
+    """
+    return [sys.executable, "-P", "-m", name]
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """Return the processes that a run has started, also those that its notebooks started.
 

@@ -7,7 +7,6 @@ shared by whoever asks, that stop with their last user. Everything listens on lo
 import logging
 import os
 import secrets
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from taxi_lib.inbox import Inbox
 from taxi_lib.keeper import kept
 from taxi_lib.loopback import HOST, guarded_wsgi
 from taxi_lib.ports import check_free, free_port, is_free, is_healthy
-from taxi_lib.processes import Command, program
+from taxi_lib.processes import Command, module
 
 
 @contextmanager
@@ -142,9 +141,9 @@ def kept_server(port: int | None = None) -> Iterator[str]:
         chosen = port or (last if last and is_free(last) else free_port())
         check_free(chosen)
         # As `prefect server start` does it, which would answer the page of anybody.
-        serve = ["-m", "uvicorn", "--factory", "taxi_lib.loopback:prefect_app"]
+        serve = [*module("uvicorn"), "--factory", "taxi_lib.loopback:prefect_app"]
         where = ["--host", HOST, "--port", str(chosen), "--log-level", "warning"]
-        start = [sys.executable, *serve, *where]
+        start = [*serve, *where]
         page = f"http://{HOST}:{chosen}"
         # The page has to be told where its API is, and no other page may ask it.
         pages = f"{page},http://localhost:{chosen}"
@@ -181,7 +180,7 @@ def process_worker(pool: str) -> Iterator[str]:
     def command(_: str | None) -> Command:
         name = f"worker-{secrets.token_hex(4)}"  # one that was killed stays online for a while
         start = ["worker", "start", "--pool", pool, "--type", "process", "--name", name]
-        return Command([program("prefect"), *start], env, name)
+        return Command([*module("prefect"), *start], env, name)
 
     def online(name: str) -> bool:
         workers = []
