@@ -54,6 +54,12 @@ class Contract:
         """The file's name without its ending, such as ``01_duration_prediction_original``."""
         return self.path.stem
 
+    @property
+    def terms(self) -> tuple:
+        """What a run relies on: names, types, defaults and limits, but no prose."""
+        fields = ((f.name, f.type, f.default, f.limit) for f in (*self.parameters, *self.results))
+        return *fields, len(self.parameters), sorted(self.fixed)
+
     def check(self, values: dict[str, object]) -> dict[str, Value]:
         """Return those of the values that this notebook takes, as their types.
 
@@ -246,12 +252,13 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
 
 def form(contracts: Iterable[Contract]) -> dict[str, object]:
     """Return the parameters of some notebooks as JSON schema: Prefect draws its form from it."""
-    fields = {p.name: p for contract in contracts for p in contract.parameters}
+    fields = {p.name: p for c in contracts for p in c.parameters if p.name not in c.fixed}
     properties = {name: field.schema() for name, field in fields.items()}
     return {"type": "object", "properties": properties, "additionalProperties": True}
 
 
 def _matching(name: str, paths: list[Path]) -> list[Path]:
+    name = name.removesuffix(".ipynb")
     found, shorter = [], name.lstrip("0") or name[:1]
     for begins in (re.escape(name), f"0*{re.escape(shorter)}" if name[:1].isdigit() else "$."):
         # 1 for 01_one as well, but not for 1.5_more

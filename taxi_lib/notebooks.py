@@ -50,6 +50,11 @@ def read_notebook(path: Path) -> NotebookNode:
     notebook = nbformat.from_dict(
         {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
     )
+    try:
+        json.dumps(notebook, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        why = "its metadata holds half a character"
+        raise _no_notebook(path.name, why, "save it with JupyterLab") from error
     if any(map(is_injected, notebook.cells)):
         raise ContractError(
             f"{path.name} is an executed copy, with parameters put in: run the notebook it is of, "

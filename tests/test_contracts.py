@@ -214,6 +214,7 @@ def test_the_form_is_json_schema_of_every_field(write_notebook: WriteNotebook):
     assert properties["day"]["format"] == "date"
     assert properties["how"]["enum"] == ["slow", "quick"]
     assert "$ref" not in json.dumps(properties)
+    assert set(form([read_contract(write_notebook("n = 1\nm = n * 2"))])["properties"]) == set()
 
 
 def test_the_same_month_for_two_purposes_is_refused_also_by_default(write_notebook: WriteNotebook):
@@ -277,6 +278,7 @@ def test_notebooks_come_in_the_order_of_their_numbers_and_those_without_one_last
         ("2_c", ["02_c"]),
         ("3", ["3_e", "3_f"]),
         ("notes", ["notes"]),
+        ("02_c.ipynb", ["02_c"]),
     ],
 )
 def test_a_number_finds_its_notebooks_and_no_longer_number(

@@ -150,6 +150,11 @@ def test_a_field_of_another_type_is_refused_with_its_place(write: Write, cell: o
         read_contract(write(cell))
 
 
+def test_half_a_character_is_refused_wherever_it_is(write: Write):
+    with refused(ContractError, "01_odd.ipynb is not a notebook (its metadata holds half a char"):
+        read_contract(write(a_cell("1"), metadata={"title": "\ud800"}))
+
+
 @pytest.mark.parametrize("fields", [{"kernelspec": "ir"}, {"language_info": ["python"]}])
 def test_a_kernel_that_is_no_mapping_is_refused(write: Write, fields: dict):
     with refused(ContractError, "is not a notebook (", f"{next(iter(fields))} is "):
@@ -226,12 +231,21 @@ def test_a_notebook_of_an_old_format_runs_with_its_values(tmp_path: Path, versio
     assert [p.name for p in read_contract(path).parameters] == ["month"]
 
 
-def test_a_notebook_whose_contract_changes_while_it_waits_is_not_run(tmp_path: Path):
+def test_a_notebook_is_not_run_once_it_takes_something_else_than_was_checked(tmp_path: Path):
     path = write_cells(tmp_path, "1")
     contract = read_contract(path)
     write_cells(tmp_path, 'greeting = "hello"')
     run = run_notebook(contract, {"greeting": "ho"}, Surroundings(tmp_path / "run", env={}))
     assert run.status == "failed" and "something else than when the run began" in run.error
+
+
+def test_other_words_are_no_other_contract(tmp_path: Path):
+    path = write_cells(tmp_path, "1")
+    before = read_contract(path).terms
+    path.write_text(path.read_text().replace("what to say", "whom to greet").replace("Test", "Try"))
+    assert read_contract(path).terms == before
+    path.write_text(path.read_text().replace("hello", "ho"))
+    assert read_contract(path).terms != before
 
 
 def test_a_value_for_what_one_of_several_notebooks_computes_is_refused(tmp_path: Path):
