@@ -182,6 +182,8 @@ def _declared(node: ast.AnnAssign, comment: str) -> Field:
     kind = kind_of(node.annotation)
     default = ast.literal_eval(node.value) if node.value else None
     kind = _with_none(kind) if node.value and default is None else kind
+    if comment.startswith("@param"):
+        _, comment = _form(comment, default)
     help_text, limit = _limited(comment, kind)
     return _named_well(Field(node.target.id, kind, default, help_text, limit))
 

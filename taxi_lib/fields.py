@@ -84,7 +84,7 @@ class Field:
     @property
     def told(self) -> str:
         """The comment behind the value, as it stands in the notebook."""
-        return f"{self.help} [{self.limit}]" if self.limit else self.help
+        return f"{self.help} [{self.limit}]".strip() if self.limit else self.help
 
     @property
     def expected(self) -> str:

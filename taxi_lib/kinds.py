@@ -112,7 +112,7 @@ _LIMITS = {
 # these words and signs, and nothing else. `[0, 1]`, `[km]` and `[3]` mean all kinds of things.
 _RANGE_WORDS = re.compile(
     rf"{_NUMBER}|\b(?:to|or|and|more|less|above|below|over|under|at|least|most|between|from|min|max"
-    r"|than|greater|fewer|up)\b|[-–—.…<>=≤≥+]"
+    r"|than|greater|fewer|up|inf|infinity)\b|[-∞–—.…<>=≤≥+]"
 )
 
 
@@ -209,7 +209,8 @@ def looks_like_limit(text: str, kind: str) -> bool:
     if not _is_number(kind) or not re.search(r"\d", text) or re.fullmatch(_NUMBER, text):
         return False
     with_more = any(re.search(pattern, text) for pattern in _LIMITS)  # [1 to 5 km]
-    return with_more or not _RANGE_WORDS.sub("", text).strip()
+    begun = re.match(rf"{_NUMBER} (to|or)\b", text)  # [1 to n]
+    return with_more or bool(begun) or not _RANGE_WORDS.sub("", text).strip()
 
 
 def _is_number(kind: str) -> bool:
