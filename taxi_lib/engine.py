@@ -2,22 +2,31 @@
 
 import asyncio
 import os
-import tempfile
+from codecs import getincrementaldecoder
 from contextlib import suppress
 from threading import Timer
-from typing import Any
+from typing import Any, BinaryIO
 
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
-from taxi_lib.kernels import Kernel, manager, own_folders, quiet
-from taxi_lib.masking import mask_all
+from taxi_lib.kernels import (
+    OPTIONS,
+    PIPE,
+    Kernel,
+    manager,
+    own_folders,
+    pipe,
+    quiet,
+    scratch_folder,
+)
+from taxi_lib.masking import Veil, mask_all
 from taxi_lib.notebooks import is_injected
 from taxi_lib.processes import MARK, stop_marked
 
-KERNEL = "taxi_lib.kernel_startup.Kernel"
+_SHOWN = ("display_data", "update_display_data", "execute_result", "error", "comm_msg")
 
 
 class CellFailedError(Exception):
@@ -44,47 +53,76 @@ class _Client(PapermillNotebookClient):
     """papermill's client, which hides secrets in every message before anything is done with it."""
 
     kernel: Kernel
-    held: dict | None = None
+
+    def listen_to(self, kernel: Kernel, voices: tuple[BinaryIO, ...]) -> None:
+        """Take a kernel to run cells in, and where its standard output and error come out."""
+        self.kernel, self.voices, self.owns_km = kernel, voices, True
+        for voice in voices:
+            os.set_blocking(voice.fileno(), False)
+        self.decoder = getincrementaldecoder("utf-8")("backslashreplace")
+        self.last: dict[str, dict] = {}
+        # Secrets may come in pieces: in each stream, and in the log, where they come together.
+        self.veils = {name: Veil(kernel.secrets.values()) for name in ("stdout", "stderr", "pipe")}
+        self.log_veil = Veil(kernel.secrets.values())
 
     def process_message(self, msg: dict, cell: NotebookNode, cell_index: int) -> object:
-        kind, secrets = msg["msg_type"], self.kernel.secrets.values()
-        if not secrets:
-            return self._take(msg, cell, cell_index)
+        kind = msg["msg_type"]
         if kind == "stream":
-            return self._hold(msg, cell, cell_index)
-        if self.held:
-            last, self.held = self.held, None
-            self._take(self._masked(last), cell, cell_index)
-        shown = ("display_data", "update_display_data", "execute_result", "error", "comm_msg")
-        return self._take(self._masked(msg) if kind in shown else msg, cell, cell_index)
-
-    def _hold(self, msg: dict, cell: NotebookNode, cell_index: int) -> None:
-        """Keep back a line that is not complete: a secret may come in pieces."""
-        text = msg["content"]["text"]
-        if self.held and self.held["content"]["name"] == msg["content"]["name"]:
-            text = self.held["content"]["text"] + text
-        elif self.held:
-            self._take(self._masked(self.held), cell, cell_index)
-        whole, newline, rest = text.rpartition("\n")
-        self.held = _with_text(msg, rest) if rest else None
-        if newline:
-            self._take(self._masked(_with_text(msg, whole + newline)), cell, cell_index)
-
-    def _take(self, msg: dict, cell: NotebookNode, cell_index: int) -> object:
-        if msg["msg_type"] == "stream":
-            self.kernel.on_text(msg["content"]["text"])
+            name, self.last[name] = msg["content"]["name"], msg
+            text = self.veils[name].through(msg["content"]["text"])
+            return self._take(msg, text, cell, cell_index)
+        for name, last in self.last.items():
+            self._take(last, self.veils[name].rest(), cell, cell_index)
+        self.last = {}
+        if self.kernel.secrets and kind in _SHOWN:
+            msg = msg | {"content": mask_all(msg["content"], self.kernel.secrets.values())}
         return super().process_message(msg, cell, cell_index)
 
-    def _masked(self, msg: dict) -> dict:
-        return msg | {"content": mask_all(msg["content"], self.kernel.secrets.values())}
+    def _take(self, msg: dict, text: str, cell: NotebookNode, cell_index: int) -> object:
+        if not text:
+            return None
+        self._tell(text)
+        msg = msg | {"content": msg["content"] | {"text": text}}
+        return super().process_message(msg, cell, cell_index)
 
-    async def run(self, env: dict[str, str], leash: int) -> None:
+    def _tell(self, text: str) -> None:
+        if text := self.log_veil.through(text):
+            self.kernel.on_text(text)
+
+    def _tell_rest(self) -> None:
+        self._tell(self.veils["pipe"].rest())
+        if text := self.log_veil.rest():
+            self.kernel.on_text(text)
+
+    def _listen(self, now: bool) -> None:
+        """Begin or stop to tell what a kernel writes past its messages.
+
+        While it runs cells, it reads that itself.
+        """
+        loop = asyncio.get_running_loop()
+        for voice in self.voices:
+            if now:
+                loop.add_reader(voice, self._hear, voice)
+            else:
+                loop.remove_reader(voice)
+                self._hear(voice)
+        self._tell_rest()
+
+    def _hear(self, voice: BinaryIO) -> None:
+        while said := voice.read(1 << 16):
+            self._tell(self.veils["pipe"].through(self.decoder.decode(said)))
+
+    async def run(self, **start: object) -> None:
         """Execute the cells up to the first that fails.
 
         papermill's own way leaves an event loop open in each thread, and two threads that have
         got it from a third fail with "This event loop is already running".
         It also takes every error that it finds in the notebook for a failure, tagged or not.
-        The supervisor of the kernel reads from the leash: it stops the notebook at its end.
+
+        Parameters
+        ----------
+        **start : object
+            What the kernel is started with: its environment, its standard input and output.
 
         Raises
         ------
@@ -94,23 +132,36 @@ class _Client(PapermillNotebookClient):
             When errors that were expected are all that went wrong.
         """
         self.reset_execution_trackers()
-        failed: CellFailedError | None = None
-        async with self.async_setup_kernel(env=env, stdin=leash):
-            for index, cell in enumerate(self.nb.cells):
+        self._listen(True)
+        try:
+            async with self.async_setup_kernel(**start):
+                self._listen(False)
                 try:
-                    self.nb_man.cell_start(cell, index)
-                    await self._run_cell(cell, index)
-                except CellFailedError as error:
-                    self.nb_man.cell_exception(cell, cell_index=index, exception=error)
-                    failed = error
-                    break
+                    failed = await self._run_cells()
                 finally:
-                    self.nb_man.cell_complete(cell, cell_index=index)
-            self.set_widgets_metadata()
+                    self._listen(True)
+        finally:
+            self._listen(False)
         if failed:
             raise failed
         if any(map(_errors, self.nb.cells)):
             raise ExpectedErrorsError
+
+    async def _run_cells(self) -> CellFailedError | None:
+        failed = None
+        for index, cell in enumerate(self.nb.cells):
+            try:
+                self.nb_man.cell_start(cell, index)
+                await self._run_cell(cell, index)
+            except CellFailedError as error:
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                failed = error
+                break
+            finally:
+                self._tell_rest()
+                self.nb_man.cell_complete(cell, cell_index=index)
+        self.set_widgets_metadata()
+        return failed
 
     async def _run_cell(self, cell: NotebookNode, index: int) -> None:
         """Execute one cell; what it is tagged to raise is no failure, leaving early always is."""
@@ -152,10 +203,6 @@ def _has_code(cells: list[NotebookNode]) -> bool:
     return any(cell.cell_type == "code" and cell.source.strip() for cell in cells)
 
 
-def _with_text(msg: dict, text: str) -> dict:
-    return msg | {"content": msg["content"] | {"text": text}}
-
-
 class _LessonEngine(Engine):
     """papermill's engine, with an environment and a folder of its own for each kernel."""
 
@@ -163,17 +210,18 @@ class _LessonEngine(Engine):
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, *, kernel: Kernel, **_: object
     ) -> None:
-        end, begin = os.pipe()
-        held, leash = os.fdopen(end, "rb"), os.fdopen(begin, "wb")
-
         def too_late() -> None:
             kernel.late.set()
             leash.close()
 
         timer = Timer(kernel.limits.notebook, too_late)
         timer.daemon = True
-        # Socket files that only this user may open, instead of open ports.
-        with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as scratch:
+        with (
+            scratch_folder() as scratch,
+            pipe() as (held, leash),
+            pipe() as (out, stdout),
+            pipe() as (err, stderr),
+        ):
             client = _Client(
                 nb_man,
                 km=manager(scratch, kernel.mark),
@@ -183,21 +231,23 @@ class _LessonEngine(Engine):
                 timeout=kernel.limits.cell,
                 on_cell_start=kernel.on_cell,
                 resources={"metadata": {"path": str(kernel.folder)}},
-                # A kernel that is told to stop complains, into the page of a lesson that ran it.
-                extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.kernel_class={KERNEL}"],
+                extra_arguments=OPTIONS,
             )
-            client.kernel, client.owns_km = kernel, True
+            client.listen_to(kernel, (out, err))
             client.on_cell_executed = client.hear
+            # Who looks for what bears the mark must not find the supervisor, which finds more.
+            env = {name: value for name, value in kernel.env.items() if name != MARK}
+            env |= own_folders(scratch, kernel.env)
+            ends = {"stdout": str(out.fileno()), "stderr": str(err.fileno())}
+            env |= {PIPE.format(name): number for name, number in ends.items()}
             timer.start()
             try:
-                # Who looks for what bears the mark must not find the supervisor, which finds more.
-                env = {name: value for name, value in kernel.env.items() if name != MARK}
-                env |= own_folders(scratch, kernel.env)
-                asyncio.run(client.run(env, held.fileno()))
+                # The supervisor ends the notebook when nobody holds the leash any longer.
+                start = {"env": env, "stdin": held, "stdout": stdout, "stderr": stderr}
+                asyncio.run(client.run(**start, pass_fds=(out.fileno(), err.fileno())))
             finally:
                 timer.cancel()
                 leash.close()
-                held.close()
                 stop_marked(kernel.mark)  # should somebody have killed its supervisor
 
 

@@ -25,6 +25,7 @@ from IPython.utils.text import LSString, SList
 from traitlets import Type
 
 from taxi_lib.cell_errors import BESIDE, CommandFailedError, describe, text_of
+from taxi_lib.kernel_streams import OutStream
 
 
 # The name is IPython's: libraries ask for it to tell a notebook from a terminal.
@@ -175,6 +176,13 @@ class Kernel(ipkernel.IPythonKernel):
         self.shell.failure = None
         reply = await super().do_execute(*arguments, **options)
         return reply | {"failure": self.shell.failure, "reads": self.shell.reads}
+
+    async def do_shutdown(self, restart: bool) -> dict[str, Any]:
+        """Leave what is written from now on, after the last cell, to the run."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, OutStream):  # a cell may have put another in its place
+                stream.leave()
+        return super().do_shutdown(restart)
 
 
 def _sayable(error: BaseException) -> BaseException:

@@ -4,14 +4,27 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
+from typing import BinaryIO
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets.config import Config
+
+PIPE = "TAXI_PIPE_{}"  # the variable with the number of a pipe's end
+PACKER = "taxi_lib.kernel_streams.pack"
+OPTIONS = [
+    # A kernel that is told to stop complains, into the page of a lesson that ran it.
+    "--log-level=CRITICAL",
+    f"--Session.packer={PACKER}",
+    "--IPKernelApp.outstream_class=taxi_lib.kernel_streams.OutStream",
+    "--IPKernelApp.kernel_class=taxi_lib.kernel_startup.Kernel",
+]
 
 
 @dataclass(frozen=True)
@@ -95,13 +108,28 @@ def manager(scratch: str, mark: str) -> AsyncKernelManager:
         "connection_file": f"{scratch}/kernel.json",
     }
     ours = KernelSpecManager(kernel_dirs=[])
-    config = Config({"KernelManager": where})
+    config = Config({"KernelManager": where, "Session": {"packer": PACKER}})
     found = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=ours, config=config, log=quiet()
     )
     supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")), mark]
     found.kernel_spec.argv = supervisor + found.kernel_spec.argv
     return found
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Yield a folder for a kernel's files, its sockets among them; only this user may open it."""
+    with TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Yield the end of a pipe from which to read, and the one to write to; close both."""
+    end, beginning = os.pipe()
+    with os.fdopen(end, "rb", 0) as reader, os.fdopen(beginning, "wb", 0) as writer:
+        yield reader, writer
 
 
 def quiet() -> logging.Logger:
@@ -114,6 +142,7 @@ def quiet() -> logging.Logger:
 def own_folders(scratch: str, env: dict[str, str]) -> dict[str, str]:
     """Return where a kernel keeps what it would write into a home, which may not be writable."""
     folders = {"IPYTHONDIR": f"{scratch}/ipython", "JUPYTER_RUNTIME_DIR": scratch}
+    folders["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # it starts with advice about its debugger
     try:
         Path(env.get("HOME") or Path.home(), ".cache").mkdir(exist_ok=True)
     except OSError:

@@ -7,6 +7,7 @@ does not make it stale.
 import html
 import json
 import os
+import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
@@ -50,10 +51,58 @@ def reveal(name: str, reference: str) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return a text with every secret in it hidden, however it is spelled there."""
-    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-    for spelling in sorted(spellings, key=len, reverse=True):
+    return _hide(text, _all_spellings(secrets))
+
+
+class Veil:
+    """Hides secrets in a text that comes in pieces: one may be split between two of them.
+
+    Parameters
+    ----------
+    secrets : iterable of str
+        What is hidden.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self.spellings = _all_spellings(secrets)
+        self.any = re.compile("|".join(map(re.escape, self.spellings)) or "(?!)")
+        self.held = ""
+
+    def through(self, piece: str) -> str:
+        """Return what can be shown by now: all but an end that may be the beginning of a secret."""
+        text = self.held + piece
+        cut = self._where_one_may_begin(text)
+        self.held = text[cut:]
+        return _hide(text[:cut], self.spellings)
+
+    def rest(self) -> str:
+        """Return what was held back, when nothing comes after it."""
+        text, self.held = self.held, ""
+        return _hide(text, self.spellings)
+
+    def _where_one_may_begin(self, text: str) -> int:
+        longest = len(self.spellings[0]) if self.spellings else 0
+        ends = range(max(0, len(text) - longest + 1), len(text))
+        cut = next((at for at in ends if self._begins(text[at:])), len(text))
+        if cut < len(text):  # not within another secret
+            within = (found.start() for found in self.any.finditer(text) if found.end() > cut)
+            cut = min([cut, *within])
+        return cut
+
+    def _begins(self, end: str) -> bool:
+        return any(spelling.startswith(end) for spelling in self.spellings)
+
+
+def _hide(text: str, spellings: Iterable[str]) -> str:
+    for spelling in spellings:
         text = text.replace(spelling, MASK)
     return text
+
+
+def _all_spellings(secrets: Iterable[str]) -> list[str]:
+    """Return all spellings of some secrets, the longest first."""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    return sorted(spellings, key=len, reverse=True)
 
 
 def _spellings(secret: str) -> set[str]:

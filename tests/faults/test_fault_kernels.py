@@ -1,11 +1,17 @@
 """What a notebook's kernel may do or suffer, and what is left of it: no Prefect in these."""
 
+import fcntl
 import json
 import os
+import pty
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -16,9 +22,11 @@ from cells import printed, run_path, write_cells
 from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
 from taxi_lib.kernels import Limits
+from taxi_lib.masking import MASK, Veil, mask
 from taxi_lib.processes import stop_marked
 from taxi_lib.results import NotebookRun
 
+SECRET = "hünter2-sécret"
 DIED = "cell 5/5 · Work: the kernel died (out of memory, or killed)"
 
 
@@ -149,6 +157,110 @@ def naming(word: str) -> list[list[str]]:
     """Return the command lines of what runs and was given a word."""
     found = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     return [command for command in found if word in command]
+
+
+# Each writes the secret in another way; the last line is too long for one read.
+TELL = """import os, subprocess, sys
+say = f"<{api_key}>"
+subprocess.run(["echo", "child", say]); print("print", say)
+subprocess.run(["echo", "given", say], stdout=sys.stdout, stderr=sys.stderr)
+os.system(f"echo system '{say}' >&2")
+print("beneath", say, file=sys.__stdout__, flush=True); print("beneath", say, file=sys.__stderr__)
+sys.__stderr__.flush()
+for byte in f"bytes {say}\\n".encode():
+    os.write(1, bytes([byte]))
+os.write(2, b"x" * 65530 + say.encode() + b" \\xff\\n")
+print("no terminal:", not any(map(os.isatty, range(3))))
+try:
+    open("/dev/tty")
+except OSError as error:
+    print(error.strerror)"""
+AT_THE_END = """import atexit, subprocess, sys
+atexit.register(lambda: os.write(1, f"at exit {say}\\n".encode()))
+print("split", api_key[:5], end="", flush=True); os.write(1, api_key[5:].encode())"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what a notebook that writes its secret leaves: terminal, log, notebook, stream."""
+    folder, (ours, terminal) = tmp_path_factory.mktemp("told"), pty.openpty()
+    key = 'api_key: str = ""  # a key [secret]'
+    path = write_cells(folder, TELL, AT_THE_END, parameters=key)
+    code = f"""import sys
+from pathlib import Path
+from cells import run_path
+with open({str(folder / "stream")!r}, "w") as stream:
+    values = {{"api_key": "env:TAXI_TEST_KEY"}}
+    run_path(Path({str(path)!r}), Path({str(folder / "run")!r}), values, text=stream.write)"""
+    own = {"TAXI_TEST_KEY": SECRET, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    take = partial(fcntl.ioctl, terminal, termios.TIOCSCTTY, 0)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+    command = [sys.executable, "-c", code]
+    subprocess.run(
+        command,
+        env=os.environ | own,
+        start_new_session=True,
+        preexec_fn=take,
+        check=True,
+        **streams,
+    )
+    os.close(terminal)
+    shown = bytearray()
+    with suppress(OSError):  # nobody has the terminal open any longer
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    os.close(ours)
+    texts = {"terminal": shown.decode(), "stream": (folder / "stream").read_text()}
+    texts["log"] = (folder / "run" / "01_test.log").read_text()
+    cells = nbformat.read(folder / "run" / "01_test.ipynb", as_version=4).cells
+    texts["notebook"] = "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+    return texts
+
+
+def test_what_a_notebook_writes_reaches_no_terminal(told: dict[str, str]):
+    assert told["terminal"] == ""
+    assert "no terminal: True\nNo such device or address\n" in told["log"]
+
+
+@pytest.mark.parametrize("where", ["log", "notebook", "stream"])
+def test_a_secret_is_hidden_in_whatever_way_it_is_written(told: dict[str, str], where: str):
+    text = told[where]
+    assert SECRET not in text and SECRET[5:] not in text
+    ways = ["child", "print", "given", "system", "beneath", "beneath", "bytes"]
+    for way in ways:
+        assert text.count(f"{way} <{MASK}>\n") == ways.count(way), way
+    assert f"x<{MASK}> \\xff\n" in text and f"split {MASK}" in text
+    assert text.index("child <") < text.index("print <") < text.index("given <")
+
+
+def test_what_is_written_after_the_last_cell_is_in_the_log(told: dict[str, str]):
+    assert told["log"].endswith(f"at exit <{MASK}>\n")
+
+
+def test_last_words_are_in_the_log(tmp_path: Path):
+    die = "import os; print('before'); os.write(2, b'free(): invalid pointer'); os.abort()"
+    assert "free(): invalid pointer" in Path(run_cells(tmp_path, die).log).read_text()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("secrets", [["hunter2"], ["hunter2", "2 + 2"], ["aba", "ababc"], []])
+def test_a_secret_is_hidden_when_it_comes_in_pieces(size: int, secrets: list[str]):
+    text = "hunter hunter2 hunter2 + 2 ababab ababc ab\nhunt"
+    veil = Veil(secrets)
+    pieces = [veil.through(text[at : at + size]) for at in range(0, len(text), size)]
+    shown = "".join(pieces) + veil.rest()
+    assert not any(secret in shown for secret in secrets)
+    assert len(secrets) == 2 or shown == mask(text, secrets)
+
+
+def test_no_more_is_held_back_than_may_begin_a_secret():
+    veil = Veil(["hunter2"])
+    assert [veil.through(piece) for piece in ("a dot .", "10 % hun", "dred")] == [
+        "a dot .",
+        "10 % ",
+        "hundred",
+    ]
 
 
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
