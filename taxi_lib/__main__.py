@@ -10,6 +10,7 @@ if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (path
 
 import time
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -208,10 +209,23 @@ def _split(parameter: str) -> tuple[str, str]:
     return name.strip(), value
 
 
+def _as_text(argument: str) -> str:
+    """Return an argument as it was typed, also where the terminal has another encoding."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeDecodeError:
+        raise ContractError(
+            f"{argument!a} is not in UTF-8: type it in UTF-8, or give the file another name."
+        ) from None
+
+
 def main() -> None:
     """Run the command line; what is refused is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # it may be unable to show a dot, as latin-1 is
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(list(map(_as_text, sys.argv[1:])))
     except TaxiError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -23,6 +23,8 @@ from ipykernel import iostream
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import json_packer
 
+from taxi_lib.screen import visible
+
 _PIPE = "TAXI_PIPE_{}"  # as kernels.PIPE
 
 
@@ -33,18 +35,7 @@ def pack(message: object) -> bytes:
             message, default=json_default, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
         )
     except TypeError:  # a text that is none, or what only the other packer can send
-        return json_packer(shown(message))
-
-
-def shown(value: object) -> object:
-    r"""Return a value in which every half of a character, in any text, is shown as ``\ud800``."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, list | tuple):
-        return [shown(part) for part in value]
-    if isinstance(value, dict):
-        return {shown(key): shown(part) for key, part in value.items()}
-    return value
+        return json_packer(visible(message))
 
 
 class OutStream(iostream.OutStream):

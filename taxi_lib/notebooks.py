@@ -11,6 +11,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from taxi_lib.errors import ContractError
+from taxi_lib.screen import visible
 
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 _ABOUT = ("kernelspec", "language_info")
@@ -140,7 +141,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise _no_notebook(path.name, "it is empty", "take it from a copy, or remove it")
     try:
         # Bytes, not text: json finds out about a byte order mark and about UTF-16.
-        told = json.loads(raw)
+        told = visible(json.loads(raw))
     except json.JSONDecodeError as error:
         raise _not_json(path.name, error) from error
     except UnicodeDecodeError as error:

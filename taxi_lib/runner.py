@@ -80,7 +80,7 @@ class _Attempt:
                 f"{self.contract.path.name} takes or promises something else than when the run "
                 "began: run it again."
             )
-        with self.log.open("w", encoding="utf-8", buffering=1) as log:
+        with self.log.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
             self.narrator = Narrator(self.contract, self.surroundings, log)
             self.reads: dict[str, str] = {}
             self.failed_at: int | None = None

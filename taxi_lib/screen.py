@@ -10,6 +10,20 @@ _PIECE = re.compile(r"\x1b\[([0-9;?]*)([@-~])|[^\x1b\n\r\b]+|[\s\S]")
 _REACH = 50  # lines that a cursor goes up at most
 
 
+def visible(value: object) -> object:
+    r"""Return a value with half characters in its texts written as ``\ud800``.
+
+    No file, message or page can hold them as they are. Lists and mappings are gone through.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [visible(part) for part in value]
+    if isinstance(value, dict):
+        return {visible(key): visible(part) for key, part in value.items()}
+    return value
+
+
 def fold(text: str) -> str:
     r"""Return a text as a terminal shows it after carriage returns, backspaces and cursor moves.
 

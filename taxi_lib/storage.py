@@ -17,7 +17,7 @@ def write_text(path: Path, text: str) -> None:
     TaxiError
         When it cannot be written: a full disk, a folder that only others may write to.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
@@ -64,7 +64,7 @@ def sha256_of(*contents: bytes | str) -> str:
     """Return the SHA-256 of some contents, one after another, as 64 hex digits."""
     digest = hashlib.sha256()
     for content in contents:
-        data = content.encode() if isinstance(content, str) else content
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         digest.update(len(data).to_bytes(8, "big"))  # "ab", "c" is not "a", "bc"
         digest.update(data)
     return digest.hexdigest()
