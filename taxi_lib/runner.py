@@ -137,6 +137,7 @@ class _Attempt:
             late = kernel.late.is_set()
             seconds = kernel.limits.notebook if late else kernel.limits.cell
             told = failures.explain(exception, late, seconds)
+            told = failures.in_the_way(told, self.contract.path.parent)
             self.failed_at = self.narrator.index
             asked = "retry" in self.narrator.tags
             self.may_pass = asked or (not late and failures.may_pass(exception))

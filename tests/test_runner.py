@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup
 from cells import printed, run_path, write_cells
 from nbformat.v4 import new_code_cell, new_notebook
 
+from taxi_lib import failures
 from taxi_lib.errors import ContractError
 from taxi_lib.results import NotebookRun, read_results, report_results
 
@@ -139,3 +140,28 @@ def test_what_an_earlier_run_left_in_the_same_folder_is_kept_and_not_taken_for_t
 def test_a_notebook_without_results_has_none(tmp_path: Path):
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "empty.ipynb")
     assert read_results(tmp_path / "empty.ipynb") == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "AttributeError: module 'mlflow' has no attribute 'set_experiment'",
+        "ModuleNotFoundError: No module named 'mlflow.tracking'; 'mlflow' is not a package",
+        "ImportError: cannot import name 'MlflowClient' from 'mlflow' (mlflow.py)",
+    ],
+)
+@pytest.mark.parametrize("name", ["mlflow.py", "mlflow/__init__.py"])
+def test_a_file_beside_the_notebook_that_is_taken_for_a_package_is_named(
+    tmp_path: Path, error: str, name: str
+):
+    assert failures.in_the_way(error, tmp_path) == error
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    expected = f"{error} ({tmp_path / name} is imported in place of the package mlflow: rename it)"
+    assert failures.in_the_way(error, tmp_path) == expected
+
+
+def test_a_module_of_ones_own_is_in_nobodys_way(tmp_path: Path):
+    (tmp_path / "helper.py").write_text("")
+    for error in ("AttributeError: module 'helper' has no attribute 'x'", "ValueError: 'mlflow'"):
+        assert failures.in_the_way(error, tmp_path) == error
