@@ -1,6 +1,7 @@
 """What the outcome of a notebook depends on, each part as a fingerprint."""
 
 import json
+import os
 import platform
 import re
 from collections.abc import Iterable, Iterator
@@ -123,8 +124,9 @@ def named_as_texts(
     """
     told = {p.name: values.get(p.name, p.default) for p in contract.parameters}
     plain = [told[p.name] for p in contract.parameters if not p.is_path]
-    in_full = [Path(text) for value in plain for text in _texts(value) if text.startswith("/")]
-    found = {str(path): fingerprint(path) for path in in_full}
+    in_full = [text for value in plain for text in _texts(value) if text.startswith("/")]
+    # No device and no pipe, and a text may be no path at all: pathlib raises then.
+    found = {text: fingerprint(Path(text)) for text in in_full if os.path.isfile(text)}  # noqa: PTH113
     if folder and folder.is_dir():
         cells = read_notebook(contract.path).cells
         code = "\n".join([*_texts(plain), *(c.source for c in cells if c.cell_type == "code")])

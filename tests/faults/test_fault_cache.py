@@ -15,7 +15,9 @@ from prefect.client.schemas import filters
 from walks import statuses, summary_of, walk
 
 from taxi_lib import freshness, history, settings
+from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
+from taxi_lib.fingerprints import named_as_texts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 # A notebook that counts its own runs, where no fingerprint looks.
@@ -355,6 +357,12 @@ def test_a_file_that_is_named_as_a_text_is_judged_too(project: Path, made: str):
     assert read_by(report, "02_use") == "2" and report["status"] == "completed"
 
 
+@pytest.mark.parametrize("text", ["/dev/zero", "/etc", "/\0", "/" + "x" * 5000, "/nowhere", "~/x"])
+def test_a_text_that_names_no_file_is_only_a_text(project: Path, text: str):
+    contract = read_contract(project / "01_one.ipynb")
+    assert named_as_texts(contract, {"greeting": text}, project / "nowhere") == {}
+
+
 def test_what_a_later_notebook_writes_is_not_called_fresh_for_an_earlier_one(
     project: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -425,6 +433,17 @@ def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path):
     with pytest.raises(ContractError, match=r"There is no notebook in .*: name another folder"):
         walk(tmp_path)
+
+
+def test_a_run_into_a_folder_of_something_else_is_refused_before_anything_runs(
+    project: Path, tmp_path: Path
+):
+    theirs = tmp_path / "theirs" / "summary.json"
+    theirs.parent.mkdir()
+    theirs.write_text('{"status": "completed"}')
+    with pytest.raises(ContractError, match="holds what no run has left there"):
+        walk(project, run_dir=theirs.parent)
+    assert theirs.read_text() == '{"status": "completed"}' and not (project / "count").exists()
 
 
 def test_runs_that_are_reached_through_a_link_are_the_same_runs(
