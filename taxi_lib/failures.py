@@ -88,10 +88,10 @@ def point_to(notebook: nbformat.NotebookNode, index: int) -> None:
 
 
 def in_the_way(told: str, beside: Path) -> str:
-    """Return a failure, with the file beside the notebook that was imported by mistake, if any.
+    """Return a failure, with the file beside the notebook that was not imported, if any.
 
-    A file or a folder that is called as a package is imported in place of it. What comes of that
-    (``module 'mlflow' has no attribute 'set_experiment'``) does not say so.
+    Of a file and a package of the same name, Python's own or installed, the package is imported.
+    What comes of that (``module 'json' has no attribute 'mine'``) does not say so.
     """
     named = re.match(
         r"(?:Attribute|Import|ModuleNotFound)Error: .*?(?:module|named|from) '(\w+)", told
@@ -101,7 +101,7 @@ def in_the_way(told: str, beside: Path) -> str:
     for path in (beside / f"{named[1]}.py", beside / named[1] / "__init__.py"):
         # Asked here, where nothing of yours is in the way.
         if path.exists() and (found := find_spec(named[1])) and found.origin != str(path):
-            return f"{told} ({path} is imported in place of the package {named[1]}: rename it)"
+            return f"{told} ({path} is not imported, another {named[1]} comes first: rename it)"
     return told
 
 

@@ -171,6 +171,11 @@ class Kernel(ipkernel.IPythonKernel):
 
     shell_class = Type(ZMQInteractiveShell)
 
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        # After all that is installed: a json.py of one's own must not break what needs Python's.
+        sys.path += ["", os.environ[BESIDE]]
+
     async def do_execute(self, *arguments: object, **options: object) -> dict[str, Any]:
         """Execute a cell; its reply also holds ``failure`` and ``reads``."""
         self.shell.failure = None

@@ -113,7 +113,9 @@ def manager(scratch: str, mark: str) -> AsyncKernelManager:
         kernel_name="python3", kernel_spec_manager=ours, config=config, log=quiet()
     )
     supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")), mark]
-    found.kernel_spec.argv = supervisor + found.kernel_spec.argv
+    # -P: no module that lies in the working directory is taken for one that the kernel needs.
+    python, *rest = found.kernel_spec.argv
+    found.kernel_spec.argv = [*supervisor, python, "-P", *rest]
     return found
 
 

@@ -1,13 +1,20 @@
 """What is told of a notebook while it runs: which cell, in which section, and what it prints."""
 
-from collections.abc import Callable
+import re
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from nbformat import NotebookNode
 
 from taxi_lib.contracts import Contract
 from taxi_lib.notebooks import headings, is_error_mark, is_injected, label, read_notebook
+
+_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", re.MULTILINE)
 
 
 class Listener(Protocol):
@@ -45,6 +52,8 @@ class Narrator:
         cells = self.notebook.cells
         # papermill takes its marks out of a copy that it left after a failure.
         self.cells = [cell for cell in cells if not is_error_mark(cell)]
+        for told in _outranked(cells, contract.path.parent):
+            log.write(f"{told}\n")
         self.given = 0  # how many cells papermill has put in so far
         for number, cell in enumerate(cells, start=1):
             if is_error_mark(cell):
@@ -75,3 +84,25 @@ class Narrator:
         """Tell what a cell prints."""
         self.log.write(text)
         self.listener.text(text)
+
+
+def _outranked(cells: list[NotebookNode], folder: Path) -> Iterator[str]:
+    """Tell of modules beside a notebook that it does not get: others of their names come first."""
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    parts = [part for found in _IMPORT.findall(code) for part in [*found[0].split(","), found[1]]]
+    for name in sorted({part.split()[0].partition(".")[0] for part in parts if part.strip()}):
+        mine = [path for path in (folder / f"{name}.py", folder / name) if _is_module(path)]
+        if not mine:
+            continue
+        packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        installed = PathFinder.find_spec(name, packages)
+        whose = "Python's own" if name in sys.stdlib_module_names else "the installed"
+        if name in sys.stdlib_module_names or (installed and installed.origin):
+            yield (
+                f"{mine[0].name} beside the notebook is not imported, {whose} {name} comes first: "
+                "give it another name."
+            )
+
+
+def _is_module(path: Path) -> bool:
+    return path.is_file() or (path / "__init__.py").is_file()

@@ -1,7 +1,6 @@
 """Run one notebook: papermill executes it, and the evidence is kept whatever happens."""
 
 import json
-import os
 import re
 import time
 from dataclasses import replace
@@ -111,8 +110,6 @@ class _Attempt:
                 BESIDE: beside,
                 # MLflow puts the mark on every run that it begins: see zombies.close_tracked.
                 "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
-                # What lies beside a notebook can be imported, as in JupyterLab.
-                "PYTHONPATH": os.pathsep.join(filter(None, [beside, env.get("PYTHONPATH")])),
             },
             mark=mark,
             on_cell=self.narrator.cell,

@@ -18,7 +18,13 @@ COURSE_2023 = {"train_rows": 65_946, "val_rows": 62_574}
 def run_command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "taxi_lib", *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False
+        command,
+        cwd=cwd,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
 
 
@@ -36,6 +42,29 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return captured.err
 
     return run
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_a_terminal_of_any_encoding_shows_what_is_said(tmp_path: Path, env: dict[str, str]):
+    told = 'größe: str = "…"  # 工作 │ what to say'
+    write_cells(tmp_path, "print(größe)", parameters=told)
+    listed = run_command("list", "--folder", str(tmp_path), **env)
+    assert listed.returncode == 0, listed.stderr
+    assert r"e: str = '\u2026'  # \u5de5\u4f5c \u2502 what to say" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "-p", "name=\udcff"], ["list", "--folder", "\udcff"]]
+)
+def test_an_argument_that_is_no_text_is_refused(refused: Callable, arguments: list[str]):
+    assert "\\udcff' is not in UTF-8: type it in UTF-8, or give" in refused(*arguments)
 
 
 @pytest.mark.parametrize(

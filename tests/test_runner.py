@@ -151,13 +151,13 @@ def test_a_notebook_without_results_has_none(tmp_path: Path):
     ],
 )
 @pytest.mark.parametrize("name", ["mlflow.py", "mlflow/__init__.py"])
-def test_a_file_beside_the_notebook_that_is_taken_for_a_package_is_named(
+def test_a_file_beside_the_notebook_that_a_package_comes_before_is_named(
     tmp_path: Path, error: str, name: str
 ):
     assert failures.in_the_way(error, tmp_path) == error
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
-    expected = f"{error} ({tmp_path / name} is imported in place of the package mlflow: rename it)"
+    expected = f"{error} ({tmp_path / name} is not imported, another mlflow comes first: rename it)"
     assert failures.in_the_way(error, tmp_path) == expected
 
 

@@ -263,6 +263,54 @@ def test_no_more_is_held_back_than_may_begin_a_secret():
     ]
 
 
+def test_what_lies_beside_a_notebook_comes_after_what_is_installed(tmp_path: Path):
+    """It may be in the folder of the run, too: another notebook has written it there."""
+    for folder in (tmp_path, tmp_path / "run"):
+        folder.mkdir(exist_ok=True)
+        for name in ("json", "runpy", "sitecustomize", "ipykernel", "tornado", "unused_name"):
+            (folder / f"{name}.py").write_text("raise SystemExit('in the way')")
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").write_text("raise SystemExit('in the way')")
+    (tmp_path / "helper.py").write_text("answer = 42")
+    use = "import os, json as j, helper\nfrom mlflow import version\nprint(j.dumps(helper.answer))"
+    run = run_cells(tmp_path, use, "j.mine")
+    assert printed(run) == "42\n"
+    why = f"({tmp_path / 'json.py'} is not imported, another json comes first: rename it)"
+    assert run.error.endswith(f"AttributeError: module 'json' has no attribute 'mine' {why}")
+    beside = "beside the notebook is not imported,"
+    assert (
+        Path(run.log)
+        .read_text()
+        .startswith(
+            f"json.py {beside} Python's own json comes first: give it another name.\n"
+            f"mlflow {beside} the installed mlflow comes first: give it another name.\n"
+        )
+    )
+
+
+HALF = r"\ud83d"  # of a character: no file in UTF-8 can hold it
+
+
+def test_half_a_character_is_shown_as_an_escape_wherever_it_comes_from(tmp_path: Path):
+    say = f"""from IPython.display import HTML, display
+from taxi_lib.results import report_results
+half = "{HALF}"
+print("printed", half); display(HTML(f"shown {{half}}"))
+report_results(text=half)
+class Odd:
+    def __repr__(self): return f"result {{half}}"
+Odd()"""
+    path = write_cells(tmp_path, say, "# it is OURS\nraise ValueError(f'raised {half} OURS')")
+    path.write_text(path.read_text().replace("OURS", HALF))  # as JSON holds it
+    run = run_path(path, tmp_path / "run")
+    assert run.error.endswith(rf"ValueError: raised {HALF} {HALF}")
+    assert run.results == {"text": HALF}
+    assert printed(run) == f"printed {HALF}\n" and printed(run) in Path(run.log).read_text()
+    cells = nbformat.read(run.output, as_version=4).cells
+    for text in (Path(run.html).read_text(), str(cells).replace("\\\\", "\\")):
+        assert all(f"{way} {HALF}" in text for way in ("printed", "shown", "result", "raised"))
+
+
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
     run = run_cells(tmp_path, "for _ in range(50): print('x' * 1_000_000)")
     assert run.status == "completed"
