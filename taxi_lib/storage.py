@@ -1,5 +1,6 @@
 """Files that are whole or not there at all."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -37,8 +38,9 @@ def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step, as :func:`write_text` does."""
-    # The name is our own: two processes may be writing the same file.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # The name is our own: two processes may be writing the same file. It is short, so that every
+    # name that a file may have can be written.
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -54,10 +56,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def unwritable(path: Path, error: OSError) -> TaxiError:
     """Return the error that says that a file cannot be written, and why."""
-    return TaxiError(
-        f"{path} cannot be written ({error.strerror or error}): "
-        "free some space, or choose a folder that you may write to."
-    )
+    remedy = "free some space, or choose a folder that you may write to"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "choose a shorter name"
+    return TaxiError(f"{path} cannot be written ({error.strerror or error}): {remedy}.")
 
 
 def sha256_of(*contents: bytes | str) -> str:
