@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from taxi_lib.errors import DataError
-from taxi_lib.files import COLUMNS, MonthFile, check_file, damaged, inside
+from taxi_lib.files import COLUMNS, MonthFile, Taxi, check_file, inside
+
+# The city's taxi zones; 264 and 265 mean that the zone is unknown.
+ZONES = range(1, 266)
+# A for-hire trip of which no zone was recorded.
+NO_ZONE = -1
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def read_trips(file: MonthFile) -> tuple[pd.DataFrame, CleaningReport]:
     raw = _read(file)
     repeated = _repeated(raw, file)
     raw["duration"] = (raw["dropoff_datetime"] - raw["pickup_datetime"]).dt.total_seconds() / 60
-    faults = _faults(raw)
+    faults = _faults(raw, file.taxi)
     dropped, left = {}, pd.Series(True, index=raw.index)
     for reason, rows in faults.items():
         dropped[reason] = int((rows & left).sum())
@@ -86,17 +89,12 @@ def read_trips(file: MonthFile) -> tuple[pd.DataFrame, CleaningReport]:
 
 
 def _read(file: MonthFile) -> pd.DataFrame:
-    check_file(file.path, file.month, file.taxi)
-    names = COLUMNS[file.taxi]
-    try:
-        table = pq.ParquetFile(file.path).read(list(names))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise damaged(file.path, error) from error
+    table = check_file(file.path, file.month, file.taxi)
     # The types of whoever saved the file are left aside: they may have a "missing" of their own.
-    raw = table.to_pandas(ignore_metadata=True)[list(names)].rename(columns=names)
+    raw = table.to_pandas(ignore_metadata=True).rename(columns=COLUMNS[file.taxi])
     if file.taxi == "fhv":
         # Most of these trips have no zone; the course counts "no zone" as a zone of its own.
-        raw = raw.fillna({"PULocationID": -1, "DOLocationID": -1})
+        raw = raw.fillna({"PULocationID": NO_ZONE, "DOLocationID": NO_ZONE})
     return raw
 
 
@@ -113,11 +111,14 @@ def _repeated(raw: pd.DataFrame, file: MonthFile) -> pd.Series:
     return repeated
 
 
-def _faults(raw: pd.DataFrame) -> dict[str, pd.Series]:
-    numbers = raw[[name for name in raw if name.endswith(("ID", "distance"))]]
+def _faults(raw: pd.DataFrame, taxi: Taxi) -> dict[str, pd.Series]:
+    zones = raw[["PULocationID", "DOLocationID"]]
+    known = zones.isin([*ZONES, NO_ZONE] if taxi == "fhv" else ZONES).all(axis="columns")
+    if "trip_distance" in raw:
+        known &= np.isfinite(raw["trip_distance"])
     return {
         "no pick-up or drop-off time": raw["duration"].isna(),
-        "no zone or distance": ~np.isfinite(numbers).all(axis="columns"),
+        "no zone or distance": ~known,
         "under 1 minute": raw["duration"] < 1,
         "over 60 minutes": raw["duration"] > 60,
     }

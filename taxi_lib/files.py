@@ -3,6 +3,8 @@
 Source of the files: the New York City Taxi and Limousine Commission (TLC) trip records.
 """
 
+import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from taxi_lib.checksums import check_unchanged
 from taxi_lib.errors import DataError
 from taxi_lib.months import check_month
 
@@ -40,8 +44,17 @@ COLUMNS: dict[Taxi, dict[str, str]] = {
         "DOlocationID": "DOLocationID",
     },
 }
-# What a made-up month carries in its own metadata, wherever it is copied to.
+# What a made-up month carries in its own metadata, among the attributes of a frame: pandas keeps
+# them when it reads a month, takes a part of it, and saves it.
 SOURCE_MARK = b"taxi_lib.source"
+# What pyarrow raises when bytes make no sense, whichever part they belong to.
+_UNDECODABLE = (
+    *(pa.ArrowException, OSError, ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(TypeError, ValueError),
+)
+# The first and the last second, since 1970, that Python and pandas can write as a date.
+_YEARS = (-62_135_596_800, 253_402_300_799)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True)
@@ -76,28 +89,53 @@ def file_name(month: str, taxi: Taxi = "green") -> str:
     return f"{taxi}_tripdata_{check_month(month)}.parquet"
 
 
-def check_file(path: Path, month: str, taxi: Taxi = "green") -> None:
-    """Check that a file is that month of trips, reading no more than its times of pick-up.
+def check_file(path: Path, month: str, taxi: Taxi = "green") -> pa.Table:
+    """Read the columns that the workbook uses, and check that they are that month of trips.
+
+    Returns
+    -------
+    pyarrow.Table, shape (n_rows, 4 or 5)
+        The columns of the fleet, times in microseconds.
 
     Raises
     ------
     DataError
-        When it is empty, no parquet file (truncated, a web page), when a column is missing
-        or of the wrong type, or when most pick-ups are of another month.
+        When the file cannot be read, is empty, no parquet file (truncated, a web page), or no
+        longer what it was; when a column is missing, there twice, or of the wrong type; when a
+        time is none, or more than a few pick-ups are of another month.
     """
-    table = _open(path)
-    _check_columns(path, table.schema_arrow, taxi)
-    pickup = next(iter(COLUMNS[taxi]))
+    file = _open(path)
+    names = list(COLUMNS[taxi])
+    _check_columns(path, file.schema_arrow, taxi)
     try:
-        times = table.read([pickup])[pickup].to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
+        table = file.read(names).select(names).replace_schema_metadata()
+        table = _in_microseconds(table)
+        times = table.column(0).to_pandas()
+    except _UNDECODABLE as error:
         raise damaged(path, error) from error
-    outside = 1 - inside(times, month).mean()
-    if outside > 0.5:
+    outside = ~inside(times, month)
+    # In real months it is 4 rows of 10,000 at most.
+    if outside.mean() > 0.5 or (outside.sum() > 100 and outside.mean() > 0.01):
         raise DataError(
-            f"{path.name} has {outside:.0%} of its pick-ups outside {month}: "
+            f"{path.name} has {outside.mean():.0%} of its pick-ups outside {month}: "
             "it holds another month; rename it or fetch the right one."
         )
+    return table
+
+
+def check_whole(path: Path) -> None:
+    """Check that pandas can read all of a file, also the columns that the workbook leaves aside.
+
+    Raises
+    ------
+    DataError
+        When it cannot.
+    """
+    _open(path)
+    try:
+        pd.read_parquet(io.BytesIO(_content(path)), page_checksum_verification=True)
+    except _UNDECODABLE as error:
+        raise damaged(path, error) from error
 
 
 def inside(times: pd.Series, month: str) -> pd.Series:
@@ -108,16 +146,27 @@ def inside(times: pd.Series, month: str) -> pd.Series:
 
 def damaged(path: Path, error: Exception) -> DataError:
     """Return the error that says that a file's footer is well but its inside is not."""
-    told = " ".join(str(error).split())
+    told = " ".join(str(error).split()).rstrip(".").replace(". ", "; ")
     return DataError(f"{path.name} is damaged ({told}): delete {path} and fetch it again.")
 
 
 def _check_columns(path: Path, schema: pa.Schema, taxi: Taxi) -> None:
     missing = [name for name in COLUMNS[taxi] if name not in schema.names]
     if missing:
+        alike = {name.strip().casefold(): name for name in schema.names}
+        there = {name: alike.get(name.casefold()) for name in missing}
+        named = ", ".join(f"{n} (but one called {there[n]!r})" if there[n] else n for n in missing)
+        remedy = "rename what is spelled otherwise, or delete" if any(there.values()) else "delete"
         raise DataError(
-            f"{path.name} has no column {', '.join(missing)}: "
-            f"it is not a {taxi} month as the TLC publishes it; delete it and fetch it again."
+            f"{path.name} has no column {named}: "
+            f"it is not a {taxi} month as the TLC publishes it; {remedy} it and fetch it again."
+        )
+    # pandas refuses any name that is there twice, ours or not.
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{path.name} has the column {', '.join(twice)} twice: "
+            "delete the file and fetch it again."
         )
     for name in COLUMNS[taxi]:
         kind = schema.field(name).type
@@ -129,10 +178,39 @@ def _check_columns(path: Path, schema: pa.Schema, taxi: Taxi) -> None:
             )
 
 
+def _in_microseconds(table: pa.Table) -> pa.Table:
+    """Give all times the same unit; refuse those with which nobody can calculate."""
+    for place, column in enumerate(table.columns):
+        if not pa.types.is_timestamp(column.type):
+            continue
+        ends = pc.min_max(column.cast(pa.int64())).as_py()
+        first, last = (year * _PER_SECOND[column.type.unit] for year in _YEARS)
+        if ends["min"] is not None and not first <= ends["min"] <= ends["max"] <= last:
+            raise ValueError(f"{table.column_names[place]} leaves the years 1 to 9999")
+        times = column.cast(pa.timestamp("us"), safe=False)
+        table = table.set_column(place, table.column_names[place], times)
+    return table
+
+
 def source_mark(path: Path) -> str | None:
     """Return what a file says of its own source: ``"synthetic"``, or None for a real month."""
     metadata = _open(path).schema_arrow.metadata or {}
-    return metadata[SOURCE_MARK].decode() if SOURCE_MARK in metadata else None
+    marked = any(SOURCE_MARK in part for entry in metadata.items() for part in entry)
+    return "synthetic" if marked else None
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a month's file is there; an empty one is what a broken download has left.
+
+    Raises
+    ------
+    DataError
+        When the folder it lies in cannot be looked into.
+    """
+    try:
+        return path.exists() and (not path.is_file() or path.stat().st_size > 0)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _expected_type(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
@@ -143,12 +221,32 @@ def _expected_type(name: str) -> tuple[str, Callable[[pa.DataType], bool]]:
 
 
 def _open(path: Path) -> pq.ParquetFile:
+    """Open a file that is still what it was, with its own checksums, if it has any, verified."""
+    content = _content(path)
+    check_unchanged(path, content)
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    except _UNDECODABLE as error:
         fault = "cannot be read as a parquet file (cut short, or a web page under its name?)"
-        if path.is_dir():
-            fault = "is a folder"
-        elif path.is_file() and path.stat().st_size == 0:
-            fault = "is empty (0 bytes)"
         raise DataError(f"{path.name} {fault}: delete {path} and fetch it again.") from error
+
+
+def _content(path: Path) -> bytes:
+    fault = ""
+    try:
+        if path.is_file():
+            fault = "" if (content := path.read_bytes()) else "is empty (0 bytes)"
+        elif path.exists():
+            fault = "is a folder" if path.is_dir() else "is no file"
+        else:
+            fault = "is not there"
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if fault:
+        raise DataError(f"{path.name} {fault}: delete {path} and fetch it again.")
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    remedy = "let yourself read it" if isinstance(error, PermissionError) else "look after the disk"
+    return DataError(f"{path.name} cannot be read ({error.strerror or error}): {remedy} ({path}).")

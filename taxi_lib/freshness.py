@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from taxi_lib import contracts, evidence, settings
-from taxi_lib.files import file_name, source_mark
+from taxi_lib.files import MonthFile, file_name, is_there
 from taxi_lib.fingerprints import inputs_of, named_as_texts
 from taxi_lib.settings import Source
+from taxi_lib.sources import is_made_up
 
 
 def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[str, str]]:
@@ -36,4 +37,4 @@ def _made_up(lessons: list[contracts.Contract], given: dict[str, Any], source: S
     if source != "auto" or not months:
         return source == "synthetic"
     path = settings.data_dir() / file_name(months[0])
-    return not path.exists() or source_mark(path) == "synthetic"
+    return not is_there(path) or is_made_up(MonthFile(months[0], path, "local"))

@@ -1,18 +1,27 @@
 """Where months come from: the data folder, the TLC, or made up; never mixed in one run."""
 
 import hashlib
-import tempfile
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from taxi_lib import settings
+from taxi_lib.checksums import remember, remembered
+from taxi_lib.data import read_trips
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
-from taxi_lib.files import SOURCE_MARK, MonthFile, Taxi, check_file, file_name, source_mark
+from taxi_lib.files import (
+    SOURCE_MARK,
+    MonthFile,
+    Taxi,
+    check_whole,
+    file_name,
+    is_there,
+    source_mark,
+)
 from taxi_lib.months import check_different
 from taxi_lib.settings import Source
+from taxi_lib.storage import fingerprint, write_bytes
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -42,7 +51,8 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
     ContractError
         When a month is asked for twice.
     DataError
-        When a file that is there is not that month (see :func:`taxi_lib.files.check_file`).
+        When a file that is there is not that month, has changed since it was first used, or
+        holds what :func:`taxi_lib.data.read_trips` refuses.
     MissingMonthError
         When a month cannot be had, or only by mixing made-up months with real ones.
     """
@@ -101,10 +111,8 @@ def banner(*files: MonthFile) -> "Markdown":
 def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
     name = file_name(month, taxi)
     path = settings.data_dir() / name
-    if path.exists():
-        check_file(path, month, taxi)
-        asked = "tlc" if source == "tlc" else "local"
-        return MonthFile(month, path, source_mark(path) or asked, taxi)
+    if is_there(path) or (source == "local" and path.exists()):
+        return _found(MonthFile(month, path, "tlc" if source == "tlc" else "local", taxi))
     if source == "local":
         raise MissingMonthError(
             f"There is no {name} in {path.parent}: put it there, set TAXI_DATA_DIR, "
@@ -112,8 +120,55 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
         )
     from taxi_lib.download import download  # brings requests: only when needed
 
-    download(name, path.parent, lambda temporary: check_file(temporary, month, taxi))
-    return MonthFile(month, path, "tlc", taxi)
+    file = MonthFile(month, path, "tlc", taxi)
+    download(name, path.parent, lambda temporary: _check_new(replace(file, path=temporary)))
+    return file
+
+
+def _found(file: MonthFile) -> MonthFile:
+    """Check a month of the data folder, find out who made it, and remember a real one."""
+    checksum = fingerprint(file.path)
+    if file.source == "tlc":
+        _check_real(file)
+    elif is_made_up(file):
+        return replace(file, source="synthetic")
+    if checksum and not remembered(file.path):
+        check_whole(file.path)
+        remember(file.path, checksum)
+    return file
+
+
+def _check_new(file: MonthFile) -> None:
+    _check_real(file)
+    check_whole(file.path)
+
+
+def _check_real(file: MonthFile) -> None:
+    if is_made_up(file):
+        raise DataError(
+            f"{file.path.name} holds made-up trips: delete {file.path} to have the real month "
+            "fetched, or use source=synthetic."
+        )
+
+
+def is_made_up(file: MonthFile) -> bool:
+    """Tell whether a month was made up: it says so, or its trips are those that we make up.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be used (see :func:`taxi_lib.data.read_trips`): what a reader refuses
+        is refused also for lessons that read the file with pandas.
+    """
+    trips, _ = read_trips(file)
+    if source_mark(file.path):
+        return True
+    # Only real months are remembered: such a one was looked at when it was first used.
+    if file.taxi != "green" or remembered(file.path):
+        return False
+    from taxi_lib.synthetic import share_made_up
+
+    return share_made_up(trips, file.month) > 0.01
 
 
 def _synthetic(month: str, taxi: Taxi) -> MonthFile:
@@ -126,11 +181,10 @@ def _synthetic(month: str, taxi: Taxi) -> MonthFile:
     # The recipe is part of the address: a month made by an older one is never met again.
     folder = settings.runs_dir() / "synthetic" / hashlib.sha256(recipe).hexdigest()[:8]
     path = folder / file_name(month)
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pandas(synthetic.make_month(month), preserve_index=False)
-        marked = table.replace_schema_metadata({**table.schema.metadata, SOURCE_MARK: b"synthetic"})
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            pq.write_table(marked, Path(scratch) / "month")
-            (Path(scratch) / "month").replace(path)
+    if {fingerprint(path)} != set(remembered(path).values()):  # a damaged one is made again
+        trips, content = synthetic.make_month(month), io.BytesIO()
+        trips.attrs[SOURCE_MARK.decode()] = "synthetic"
+        trips.to_parquet(content, index=False, write_page_checksum=True)
+        remember(path, hashlib.sha256(content.getvalue()).hexdigest())
+        write_bytes(path, content.getvalue())
     return MonthFile(month, path, "synthetic")

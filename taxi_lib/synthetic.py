@@ -7,6 +7,7 @@ out below were counted in the files of early 2021 and early 2023.
 """
 
 import calendar
+import functools
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,31 @@ def make_month(month: str) -> pd.DataFrame:
     _soil(rng, trips)
     _date(rng, trips, first)
     return _publish(rng, trips)
+
+
+def share_made_up(trips: pd.DataFrame, month: str) -> float:
+    """Return the share of a month's trips, 0 to 1, that :func:`make_month` makes up for it.
+
+    Parameters
+    ----------
+    trips : pandas.DataFrame, shape (n, k)
+        With ``pickup_datetime``, ``PULocationID`` and ``DOLocationID``, none of them missing.
+    month : str
+        Such as ``"2021-01"``.
+    """
+    return float(np.isin(_rides(trips), _made_up_rides(month)).mean())
+
+
+@functools.cache
+def _made_up_rides(month: str) -> np.ndarray:
+    return _rides(make_month(month).rename(columns={"lpep_pickup_datetime": "pickup_datetime"}))
+
+
+def _rides(trips: pd.DataFrame) -> np.ndarray:
+    """Write down when and where each trip goes, as one number: real ones are hardly ever met."""
+    seconds = trips["pickup_datetime"].to_numpy().astype("M8[s]").astype("int64")
+    start, end = (trips[name].to_numpy() for name in ("PULocationID", "DOLocationID"))
+    return (seconds * 1024 + start) * 1024 + end
 
 
 def _draw(rng: Rng, weights: np.ndarray, n: int) -> np.ndarray:

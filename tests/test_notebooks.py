@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, real_month_path
+from conftest import ROOT, link_real_months, real_month_path
 from nbformat import NotebookNode
 from quarters import Quarters, on_the_server, own
 
@@ -47,9 +47,8 @@ def cells_of(path: Path, kind: str | None = None) -> list[NotebookNode]:
 @pytest.fixture
 def quarters(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Quarters:
     """Return where a lesson is run: folders, a home and a mark of its own."""
-    real = real_month_path("2021-01") and real_month_path("2021-02")
-    if real:
-        monkeypatch.setenv("TAXI_DATA_DIR", str(real.parent))
+    if link_real_months(tmp_path / "data", "2021-01", "2021-02"):
+        monkeypatch.setenv("TAXI_DATA_DIR", str(tmp_path / "data"))
     return Quarters(tmp_path, scratch)
 
 

@@ -2,8 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import five_trips
+from conftest import five_trips, real_month_path, refused
 
 from taxi_lib.errors import (
     ContractError,
@@ -11,7 +13,8 @@ from taxi_lib.errors import (
     MissingMonthError,
     TaxiError,
 )
-from taxi_lib.sources import banner, fetch_held_out, fetch_months
+from taxi_lib.files import MonthFile
+from taxi_lib.sources import banner, fetch_held_out, fetch_months, is_made_up
 
 WriteMonth = Callable[..., Path]
 
@@ -40,6 +43,66 @@ def test_made_up_months_are_never_met_in_the_data_folder_as_real(data_dir: Path)
     made_up.path.rename(data_dir / made_up.path.name)
     (found,) = fetch_months("2021-01", source="local")
     assert (found.source, found.is_real) == ("synthetic", False)
+
+
+def save_all(trips: pd.DataFrame, path: Path) -> None:
+    trips.to_parquet(path)
+
+
+def save_the_first(trips: pd.DataFrame, path: Path) -> None:
+    trips.head(500).to_parquet(path)
+
+
+def save_sorted(trips: pd.DataFrame, path: Path) -> None:
+    trips.sort_values("trip_distance").to_parquet(path, compression=None)
+
+
+def save_without_metadata(trips: pd.DataFrame, path: Path) -> None:
+    pq.write_table(pa.Table.from_pandas(trips).replace_schema_metadata(), path)
+
+
+def save_five_columns_of_some(trips: pd.DataFrame, path: Path) -> None:
+    some = trips[list(five_trips())].sample(300, random_state=1).astype({"PULocationID": float})
+    pq.write_table(pa.Table.from_pandas(some).replace_schema_metadata(), path)
+
+
+def save_with_others(trips: pd.DataFrame, path: Path) -> None:
+    pd.concat([five_trips(), trips[list(five_trips())].tail(50)]).to_parquet(path)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        *(save_all, save_the_first, save_sorted, save_without_metadata),
+        *(save_five_columns_of_some, save_with_others),
+    ],
+)
+def test_a_made_up_month_that_was_saved_again_is_still_made_up(
+    data_dir: Path, save: Callable[[pd.DataFrame, Path], None]
+):
+    (made_up,) = fetch_months("2021-01", source="synthetic")
+    save(pd.read_parquet(made_up.path), data_dir / made_up.path.name)
+    for _ in range(2):  # also when it is used a second time
+        (found,) = fetch_months("2021-01")
+        assert (found.source, found.is_real) == ("synthetic", False)
+    with refused(DataError, made_up.path.name, "holds made-up trips", "source=synthetic"):
+        fetch_months("2021-01", source="tlc")
+
+
+def test_a_made_up_month_that_is_sent_for_a_real_one_is_not_kept(data_dir: Path, tlc: Path):
+    made_up = fetch_months("2021-01", source="synthetic")[0].path
+    (tlc / made_up.name).write_bytes(made_up.read_bytes())
+    with refused(DataError, made_up.name, "holds made-up trips", "nothing was kept"):
+        fetch_months("2021-01")
+    assert list(data_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("month", ["2021-01", "2021-02", "2023-01", "2023-02"])
+def test_a_real_month_is_never_taken_for_a_made_up_one(month: str):
+    path = real_month_path(month)
+    if path is None:
+        pytest.skip(f"the real {month} is not here")
+    assert not is_made_up(MonthFile(month, path, "local"))
 
 
 def test_real_and_made_up_months_are_not_mixed(write_month: WriteMonth, data_dir: Path):

@@ -1,5 +1,7 @@
 """A month's file with something wrong in it: refused in one sentence, or counted."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import five_trips, refused
+from conftest import as_anybody, five_trips, refused
 
 from taxi_lib import features, models
 from taxi_lib.data import CleaningReport, read_trips
@@ -98,6 +100,81 @@ def test_a_column_of_a_wrong_type_is_refused(
 ):
     with refused(DataError, NAME, f"has {column} as {kind}, expected a ", "fetch it again"):
         read(write_month(**{column: values}))
+
+
+@pytest.mark.parametrize("name", ["pulocationid", "PUlocationID", " PULocationID"])
+def test_a_column_with_other_capitals_is_named_beside_the_one_that_is_looked_for(
+    write_month: WriteMonth, name: str
+):
+    five_trips().rename(columns={"PULocationID": name}).to_parquet(path := write_month())
+    with refused(DataError, NAME, f"no column PULocationID (but one called {name!r})", "rename"):
+        fetch_months("2021-01")
+    with refused(DataError, NAME, "no column PULocationID", "rename"):
+        read(path)
+
+
+@pytest.mark.parametrize("column", ["PULocationID", "VendorID"])
+def test_a_column_that_is_there_twice_is_refused(write_month: WriteMonth, column: str):
+    path, trips = write_month(), pa.Table.from_pandas(five_trips().assign(VendorID=2))
+    pq.write_table(trips.append_column(column, trips[column]), path)
+    with refused(DataError, NAME, f"has the column {column} twice", "fetch it again"):
+        fetch_months("2021-01")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_unit_give_the_same_trips(write_month: WriteMonth, unit: str):
+    expected, _ = read(write_month())
+    times = list(five_trips())[:2]
+    trips, _ = read(
+        write_month(**{name: five_trips()[name].astype(f"M8[{unit}]") for name in times})
+    )
+    pd.testing.assert_frame_equal(trips, expected)
+
+
+@pytest.mark.parametrize("year", [1, 1677, 2300, 3018, 9999])
+def test_a_drop_off_in_an_absurd_year_is_dropped_and_counted(write_month: WriteMonth, year: int):
+    ends = five_trips()["lpep_dropoff_datetime"].to_numpy(copy=True)
+    ends[0] = f"{year:04d}-12-31"
+    path = write_month(lpep_dropoff_datetime=ends)
+    reason = "under 1 minute" if year < 2021 else "over 60 minutes"
+    assert read(path)[1].dropped[reason] == 1
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("far", [2**62, -(2**62)])
+def test_a_time_that_no_calendar_has_is_refused(
+    write_month: WriteMonth, column: int, far: int, unit: str
+):
+    trips = pa.Table.from_pandas(five_trips())
+    times = trips.column(column).cast(pa.timestamp(unit)).cast(pa.int64()).to_pylist()
+    times[2] = far
+    name = trips.column_names[column]
+    changed = trips.set_column(column, name, pa.array(times, pa.timestamp(unit)))
+    pq.write_table(changed, path := write_month())
+    with refused(DataError, NAME, "is damaged", name, "years 1 to 9999", "fetch it again"):
+        read(path)
+    with refused(DataError, NAME, "is damaged", name):
+        fetch_months("2021-01")
+
+
+@pytest.mark.parametrize("column", ["PULocationID", "DOLocationID"])
+@pytest.mark.parametrize("zone", [43.5, 0, -1, 266, 999, 1e18, float("inf")])
+def test_a_zone_that_the_city_does_not_have_is_dropped_and_counted(
+    write_month: WriteMonth, column: str, zone: float
+):
+    trips, report = read(write_month(**{column: [float(zone), 264, 265, 1, 43]}))
+    assert trips[column].tolist() == [264, 265, 1, 43]
+    assert report.dropped["no zone or distance"] == 1
+
+
+def test_a_month_that_you_may_not_read_is_not_called_damaged(write_month: WriteMonth):
+    path = write_month()
+    path.chmod(0)
+    command = [*as_anybody(), sys.executable, "-m", "taxi_lib", "data", "2021-01"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{NAME} cannot be read (Permission denied): let yourself read it" in done.stderr
 
 
 @pytest.mark.parametrize("columns", [["lpep_pickup_datetime"], list(five_trips())[:2]])
@@ -220,6 +297,53 @@ def test_a_file_joined_with_itself_is_refused(data_dir: Path):
     path = write_days(data_dir / NAME, days=9, repeated=45)
     with refused(DataError, NAME, "50% of its 90 rows a second time", "fetch it again"):
         read(path)
+
+
+JOINED = {
+    "with itself": lambda trips: pd.concat([trips, trips]),
+    "with itself, shuffled": lambda trips: pd.concat([trips, trips]).sample(frac=1, random_state=1),
+    "with a part of itself": lambda trips: pd.concat([trips, trips.tail(20)]),
+    "with itself, numbered": lambda trips: pd.concat([trips, trips], ignore_index=True).tail(80),
+}
+
+
+@pytest.mark.parametrize("how", JOINED)
+def test_a_month_that_was_joined_with_itself_never_reaches_a_lesson(data_dir: Path, how: str):
+    trips = pd.read_parquet(write_days(data_dir / NAME, days=9, repeated=0))
+    JOINED[how](trips).to_parquet(data_dir / NAME)
+    with refused(DataError, NAME, "% of its ", "rows a second time", "fetch it again"):
+        fetch_months("2021-01")
+
+
+@pytest.mark.parametrize(("own", "others"), [(2000, 1900), (9000, 120), (200, 150)])
+def test_a_month_that_was_joined_with_another_never_reaches_a_lesson(
+    data_dir: Path, own: int, others: int
+):
+    both = pd.concat([write_many("2021-01", own), write_many("2021-02", others)])
+    both.to_parquet(data_dir / NAME)
+    with refused(DataError, NAME, "of its pick-ups outside 2021-01", "fetch the right one"):
+        fetch_months("2021-01")
+
+
+def write_many(month: str, rows: int) -> pd.DataFrame:
+    trips = five_trips(month).iloc[[0] * rows].reset_index(drop=True)
+    return trips.assign(trip_distance=trips.index / 100)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"trip_distance": float("nan")},
+        {"PULocationID": 0},
+        {"lpep_dropoff_datetime": pd.Timestamp("2021-01-20")},
+    ],
+)
+def test_a_month_without_a_trip_to_keep_never_reaches_a_lesson(
+    write_month: WriteMonth, columns: dict
+):
+    write_month(**columns)
+    with refused(DataError, NAME, "no trip of 1 to 60 minutes", "fetch it again"):
+        fetch_months("2021-01")
 
 
 def test_fhv_trips_that_look_alike_are_kept(data_dir: Path):
