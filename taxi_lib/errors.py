@@ -26,7 +26,17 @@ class MissingMonthError(DataError):
 
 
 class UnreachableError(MissingMonthError):
-    """A month is not in the data folder, and the TLC cannot be reached: that may pass."""
+    """A month is not in the data folder, and the TLC does not give it now: that may pass.
+
+    Attributes
+    ----------
+    no_network : bool
+        Whether nobody answered at all; otherwise a server was reached and failed.
+    """
+
+    def __init__(self, message: str, no_network: bool = False) -> None:
+        super().__init__(message)
+        self.no_network = no_network
 
 
 def check_package(name: str) -> None:

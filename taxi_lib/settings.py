@@ -89,8 +89,25 @@ def runs_dir() -> Path:
 
 
 def tlc_url() -> str:
-    """Return the address under which the TLC's monthly files lie: ``TAXI_TLC_URL`` (a mirror)."""
-    return os.environ.get("TAXI_TLC_URL", TLC_URL).rstrip("/")
+    """Return the address under which the TLC's monthly files lie: ``TAXI_TLC_URL`` (a mirror).
+
+    Raises
+    ------
+    TaxiError
+        When ``TAXI_TLC_URL`` is no web address: a slip of the pen must not end in made-up trips.
+    """
+    address = os.environ.get("TAXI_TLC_URL", "").strip() or TLC_URL
+    try:
+        parts = urlsplit(address)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number, a bracket is missing
+        fits = False
+    if not fits:
+        raise TaxiError(
+            f"TAXI_TLC_URL is {address!r}, which is no web address: "
+            "write it like https://example.org/trip-data."
+        )
+    return address.rstrip("/")
 
 
 def tracking_uri() -> str:

@@ -61,8 +61,8 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
         return [_synthetic(month, taxi) for month in months]
     try:
         files = [_real(months[0], source, taxi)]
-    except UnreachableError:
-        if source != "auto":
+    except UnreachableError as error:
+        if source != "auto" or not error.no_network:
             raise
         return [_synthetic(month, taxi) for month in months]
     files += [_real(month, source, taxi) for month in months[1:]]

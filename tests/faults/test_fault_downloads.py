@@ -4,14 +4,15 @@ import errno
 import hashlib
 import http.server
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,19 +21,13 @@ import pytest
 from conftest import as_anybody, five_trips, refused
 from walks import wait_until
 
-from taxi_lib import download
-from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
+from taxi_lib import download, settings
+from taxi_lib.errors import DataError, MissingMonthError, TaxiError, UnreachableError
 from taxi_lib.sources import fetch_months
 
 NAME = "green_tripdata_2021-01.parquet"
+WHOLE = [NAME, f"{NAME}.sha256"]  # what a good download leaves, and nothing else
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(runs_dir: Path) -> Iterator[None]:
-    """Look after each test for what a download has left beside the data folder."""
-    yield
-    assert list(runs_dir.glob(".downloads/*")) == []
 
 
 @pytest.fixture
@@ -98,6 +93,215 @@ def test_a_server_that_is_out_of_order_may_recover(
     with refused(UnreachableError, NAME, f"HTTP {status}", "try again later"):
         fetch_path("2021-01")
     assert files(data_dir) == []
+
+
+@pytest.mark.parametrize("status", [408, 425, 429])
+def test_a_server_that_is_busy_is_asked_again_later(
+    data_dir: Path, tlc_sends: Callable, status: int
+):
+    tlc_sends(b"Too Many Requests", status)
+    with refused(UnreachableError, NAME, f"HTTP {status}", "try again later"):
+        fetch_path("2021-01")
+
+
+HALF = {"body": b"PAR1", "Content_Length": 400}
+ANSWERS = {
+    "out of order": {"body": b"Internal Server Error", "status": 500},
+    "busy": {"body": b"Too Many Requests", "status": 429},
+    "without the month": {"body": b"Not Found", "status": 404},
+    "broken off": HALF,
+    "a web page": {"body": b"<html>Sign in to this network</html>"},
+    "nothing": {"body": b"", "status": 204},
+    "gzip that is none": {"body": b"PAR1", "Content_Encoding": "gzip"},
+    "chunks that are none": {"body": b"PAR1", "Transfer_Encoding": "chunked"},
+    "the way to a dead port": {"body": b"", "status": 302, "Location": "http://127.0.0.1:1/"},
+    "the way to itself": {"body": b"", "status": 302, "Location": f"/{NAME}"},
+    "the way to no address": {"body": b"", "status": 302, "Location": "ftp://127.0.0.1/"},
+    "the way to nowhere": {"body": b"", "status": 302, "Location": "http://"},
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_a_network_that_was_reached_is_no_reason_to_make_months_up(
+    data_dir: Path, tlc_sends: Callable, answer: dict
+):
+    tlc_sends(**answer)
+    with pytest.raises(DataError) as refusal:
+        fetch_months("2021-01")
+    sentence = str(refusal.value)
+    assert NAME in sentence and sentence.endswith(".") and ". " not in sentence
+    assert files(data_dir) == []
+
+
+def test_the_second_month_is_not_made_up_either(data_dir: Path, tlc_sends: Callable, month: bytes):
+    (data_dir / NAME).write_bytes(month)
+    tlc_sends(b"Service Unavailable", 503)
+    with refused(UnreachableError, "green_tripdata_2021-02.parquet", "HTTP 503", "later"):
+        fetch_months("2021-01", "2021-02")
+
+
+def test_a_server_that_hangs_up_is_no_reason_to_make_months_up(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("TAXI_TLC_URL", f"https://127.0.0.1:{server.getsockname()[1]}")
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        with refused(UnreachableError, NAME, "gave no answer that can be used", "put the file"):
+            fetch_months("2021-01")
+
+
+def test_a_server_without_the_encryption_that_was_asked_for_is_refused(
+    data_dir: Path, tlc_sends: Callable, month: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    tlc_sends(month)
+    monkeypatch.setenv("TAXI_TLC_URL", os.environ["TAXI_TLC_URL"].replace("http:", "https:"))
+    with refused(UnreachableError, NAME, "gave no answer that can be used", "SSL", "put the file"):
+        fetch_months("2021-01")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("htp://example.org", "example.org/trip-data", "localhost:8000", "http://", "https:/a/b"),
+        *("http://127.0.0.1:99999", "http://127.0.0.1:a", "http://[::1", "file:///data", "C:/data"),
+    ],
+)
+@pytest.mark.parametrize("source", ["auto", "tlc"])
+def test_an_address_that_is_none_is_refused(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, address: str, source: str
+):
+    monkeypatch.setenv("TAXI_TLC_URL", address)
+    with refused(TaxiError, f"TAXI_TLC_URL is {address!r}", "no web address", "write it like"):
+        fetch_months("2021-01", source=source)
+
+
+@pytest.mark.parametrize("host", ["taxi.invalid", "a" * 70 + ".invalid", ".example.org", "a b"])
+def test_a_mistyped_host_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch, host: str):
+    def look_up(*_: object, **__: object) -> list:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setenv("TAXI_TLC_URL", f"https://{host}")
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with refused(UnreachableError, NAME, host, "gave no answer that can be used", "put the file"):
+        fetch_months("2021-01")
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("", socket.EAI_NONAME),
+        (settings.TLC_URL, socket.EAI_NONAME),
+        ("", socket.EAI_AGAIN),
+        ("https://taxi.invalid", socket.EAI_AGAIN),
+    ],
+)
+def test_without_a_name_server_months_are_made_up(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, address: str, code: int
+):
+    def look_up(*_: object, **__: object) -> list:
+        raise socket.gaierror(code, "no name server")
+
+    monkeypatch.setenv("TAXI_TLC_URL", address)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert fetch_months("2021-01")[0].source == "synthetic"
+
+
+@pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT])
+def test_without_a_way_to_the_tlc_months_are_made_up(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    def connect(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    assert fetch_months("2021-01")[0].source == "synthetic"
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "", "1e3", "9" * 30])
+def test_a_length_that_is_none_is_no_raw_error(
+    data_dir: Path, tlc_sends: Callable, month: bytes, length: str
+):
+    tlc_sends(month, Content_Length=length)
+    try:
+        assert fetch_path("2021-01").read_bytes() == month
+    except UnreachableError as error:  # nobody waits for so many bytes
+        assert "broke off" in str(error) and length == "9" * 30
+
+
+def drip(month: bytes, chunked: bool) -> type[http.server.BaseHTTPRequestHandler]:
+    class Drip(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("A", "b")))
+            self.end_headers()
+            with suppress(OSError):  # the other end has had enough
+                for byte in month:
+                    self.wfile.write(b"1\r\n%c\r\n" % byte if chunked else bytes([byte]))
+                    time.sleep(0.01)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Drip
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_download_that_drips_is_given_up(
+    data_dir: Path,
+    serve: Callable[..., None],
+    month: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    chunked: bool,
+):
+    monkeypatch.setattr(download, "_PATIENCE", 0.5)
+    serve(drip(month, chunked))
+    with refused(UnreachableError, NAME, "is too slow (", "bytes in", "put the file there"):
+        fetch_months("2021-01")
+    assert files(data_dir) == []
+
+
+def test_a_download_without_an_end_is_given_up(
+    data_dir: Path, tlc_sends: Callable, month: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "_LARGEST", 1000)
+    tlc_sends(month)
+    with refused(UnreachableError, NAME, "does not come to an end (", "put the file there"):
+        fetch_path("2021-01")
+    assert files(data_dir) == []
+
+
+def test_the_password_in_an_address_is_not_shown(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    address = os.environ["TAXI_TLC_URL"].replace("//", "//me:my-password@")
+    monkeypatch.setenv("TAXI_TLC_URL", address)
+    with pytest.raises(UnreachableError, match="cannot be reached") as refusal:
+        fetch_path("2021-01")
+    assert "my-password" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("source", ["auto", "tlc"])
+def test_an_empty_month_is_fetched_when_the_source_allows(
+    data_dir: Path, tlc_sends: Callable, month: bytes, source: str
+):
+    (data_dir / NAME).touch()
+    with refused(DataError, NAME, "is empty (0 bytes)", "fetch it again"):
+        fetch_months("2021-01", source="local")
+    tlc_sends(month)
+    assert fetch_months("2021-01", source=source)[0].path.read_bytes() == month
+
+
+def test_two_runs_folders_may_share_a_data_folder(
+    data_dir: Path, tlc_sends: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    big = pd.concat([five_trips().assign(trip_distance=n / 7) for n in range(2000)])
+    big.to_parquet(tmp_path / "big", compression=None)
+    asked = tlc_sends((tmp_path / "big").read_bytes())
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(subprocess.run, command(), env=os.environ | own, capture_output=True)
+            for own in ({"TAXI_RUNS_DIR": str(tmp_path / str(n))} for n in range(2))
+        ]
+    assert [run.result().returncode for run in runs] == [0] * 2
+    assert len(asked) == 1 and files(data_dir) == WHOLE
 
 
 def test_nobody_answering_is_told_with_the_address(data_dir: Path):
@@ -229,7 +433,7 @@ def test_two_processes_at_once_download_once(
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         paths = list(pool.map(say_ready_and_fetch, [ready] * 2))
     assert paths == [data_dir / NAME] * 2
-    assert files(data_dir) == [NAME] and asked == [f"/{NAME}"]
+    assert files(data_dir) == WHOLE and asked == [f"/{NAME}"]
 
 
 def command(*arguments: str) -> list[str]:
@@ -237,24 +441,24 @@ def command(*arguments: str) -> list[str]:
 
 
 def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
-    data_dir: Path, runs_dir: Path, tlc_sends: Callable, month: bytes
+    data_dir: Path, tlc_sends: Callable, month: bytes
 ):
     halfway, dead = threading.Event(), threading.Event()
     tlc_sends(month[:2000], then=lambda: (halfway.set(), dead.wait(60)), Content_Length=len(month))
     with subprocess.Popen(command(), stderr=subprocess.DEVNULL) as process:
         assert halfway.wait(60)
-        wait_until((runs_dir / ".downloads" / NAME).exists)
+        wait_until(lambda: list(data_dir.glob("*.part")))
         process.send_signal(signal.SIGKILL)
     dead.set()
     assert process.returncode == -signal.SIGKILL
-    assert files(data_dir) == [] and files(runs_dir / ".downloads") == [NAME]
+    assert [name for name in files(data_dir) if not name.startswith(".")] == []
     tlc_sends(month)
     assert fetch_path("2021-01").read_bytes() == month
-    assert files(data_dir) == [NAME]
+    assert files(data_dir) == WHOLE
 
 
 def test_a_disk_that_fills_up_in_mid_download_leaves_nothing(
-    data_dir: Path, runs_dir: Path, tlc_sends: Callable, month: bytes
+    data_dir: Path, tlc_sends: Callable, month: bytes
 ):
     tlc_sends(month + bytes(100_000))
     limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "_", *command()]
@@ -262,19 +466,18 @@ def test_a_disk_that_fills_up_in_mid_download_leaves_nothing(
     done = subprocess.run(limited, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     told = done.stderr.splitlines()[-1]
-    assert f"{NAME} cannot be written to {runs_dir}" in told and "make room there" in told
+    assert f"{NAME} cannot be written to {data_dir}" in told and "make room there" in told
     assert files(data_dir) == []
 
 
 def test_a_disk_that_fills_up_at_the_last_step_leaves_nothing(
     data_dir: Path, tlc_sends: Callable, month: bytes, monkeypatch: pytest.MonkeyPatch
 ):
-    def fill_up(_: Path, to: Path) -> None:
-        to.write_bytes(month[:1000])
+    def fill_up(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     tlc_sends(month)
-    monkeypatch.setattr(shutil, "copyfile", fill_up)
+    monkeypatch.setattr(Path, "replace", fill_up)
     with refused(MissingMonthError, NAME, str(data_dir), "No space left", "TAXI_DATA_DIR"):
         fetch_months("2021-01")  # and not made-up trips
     assert files(data_dir) == []
