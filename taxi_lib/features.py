@@ -28,6 +28,17 @@ def add_pair(trips: pd.DataFrame) -> pd.DataFrame:
     return trips.assign(PU_DO=pair)
 
 
+def count_unseen(train: pd.DataFrame, val: pd.DataFrame) -> int:
+    """Return how many trips to be scored on join a pair of zones that training never met.
+
+    Parameters
+    ----------
+    train, val : pandas.DataFrame, shape (n, k)
+        With ``PU_DO``, as :func:`add_pair` makes it.
+    """
+    return int((~val["PU_DO"].isin(train["PU_DO"])).sum())
+
+
 def keep_zeros() -> Pipeline:
     """Return what makes a sparse matrix of one column, and stores its zeros too.
 

@@ -59,7 +59,8 @@ def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: s
     axes.set(xlim=(0, 60), ylim=(0, 60), title=title)
     axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
     axes.legend(loc="upper left")
-    figure.colorbar(bins, label="trips")
+    if bins.get_array().any():  # there is no scale to show when all lies outside
+        figure.colorbar(bins, label="trips")
     return figure
 
 
