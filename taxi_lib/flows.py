@@ -73,7 +73,7 @@ def train_best_model(
         model = models.course_model(n_estimators=boost_rounds)
         model.fit(train[features.PAIR_COLUMNS], train["duration"])
         rmse = models.rmse(model, val)
-        mlflow.log_metric("rmse", rmse)
+        mlflow.log_metrics({"rmse": rmse, "unseen_trips": features.count_unseen(train, val)})
         tracking.log_pipeline(model, val[features.PAIR_COLUMNS])
     return rmse
 
@@ -99,8 +99,11 @@ def train_duration_model(
     Returns
     -------
     dict
-        ``data_source``, ``train_rows``, ``val_rows``, ``xgboost_rmse`` (minutes).
+        ``data_source``, ``train_rows``, ``val_rows``, ``unseen_trips`` (those of ``val_rows``
+        whose pair of zones training never met), ``xgboost_rmse`` (minutes).
     """
+    from taxi_lib import features
+
     months = {"train_month": train_month, "val_month": val_month}
     check_different({what: check_month(month, what) for what, month in months.items()})
     files = fetch_data(list(months.values()), source)
@@ -116,6 +119,7 @@ def train_duration_model(
         "data_source": files[0].source,
         "train_rows": len(train),
         "val_rows": len(val),
+        "unseen_trips": features.count_unseen(train, val),
         "xgboost_rmse": rmse,
     }
 

@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from prefect import Task, flow
 
-from taxi_lib import flows
+from taxi_lib import flows, tracking
 from taxi_lib.errors import MissingMonthError, UnreachableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
@@ -16,11 +17,14 @@ def test_the_training_flow_returns_rows_and_rmse(
     write_month: WriteMonth, monkeypatch: pytest.MonkeyPatch
 ):
     write_month("2021-01")
-    write_month("2021-02")
+    write_month("2021-02", PULocationID=[74, 1, 1, 41, 42])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     outcome = flows.train_duration_model("2021-01", "2021-02", "local", boost_rounds=3)
     assert outcome.pop("xgboost_rmse") < 15
-    assert outcome == {"data_source": "local", "train_rows": 5, "val_rows": 5}
+    rows = {"train_rows": 5, "val_rows": 5, "unseen_trips": 2}
+    assert outcome == {"data_source": "local"} | rows
+    (run,) = mlflow.search_runs(experiment_names=[tracking.EXPERIMENT], output_format="list")[:1]
+    assert run.data.metrics["unseen_trips"] == 2
 
 
 def test_the_same_month_twice_fails_the_flow_before_any_task():
