@@ -20,7 +20,7 @@ from prefect.tasks import Task
 from pydantic import PositiveInt
 
 from taxi_lib import data, sources
-from taxi_lib.errors import UnreachableError
+from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.files import MonthFile
 from taxi_lib.months import check_different, check_month, month_range, previous_month
 from taxi_lib.settings import Source
@@ -29,6 +29,14 @@ from taxi_lib.settings import Source
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
     """Tell whether trying again may help: a network or a disk can recover, a bad file cannot."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError | OSError)
+
+
+def real_if_deployed(source: Source) -> Source:
+    """Take real months or none where a deployment started the run: nobody sees a banner there."""
+    if source != "auto" or not runtime.deployment.id:
+        return source
+    get_run_logger().info("A deployment started this run: source=auto takes real months or fails.")
+    return "tlc"
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient, cache_policy=NO_CACHE)
@@ -92,7 +100,8 @@ def train_duration_model(
     train_month, val_month : str
         Such as ``"2021-01"``; two different months.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from.
+        Where the months come from; a run that a deployment started makes none up unless it is
+        told to (``synthetic``).
     boost_rounds : int
         Trees of the model; fewer are quicker and less accurate.
 
@@ -104,6 +113,7 @@ def train_duration_model(
     """
     from taxi_lib import features
 
+    source = real_if_deployed(source)
     months = {"train_month": train_month, "val_month": val_month}
     check_different({what: check_month(month, what) for what, month in months.items()})
     files = fetch_data(list(months.values()), source)
@@ -132,6 +142,7 @@ def settle_source(months: list[str], source: Source) -> tuple[Source, str]:
     source, data_source
         What to ask for in each run, and where the months came from.
     """
+    source = real_if_deployed(source)
     made_by = fetch_data(months, source)[0].source
     return (source if made_by == "local" else made_by), made_by
 
@@ -150,7 +161,8 @@ def backfill(
     first_month, last_month : str
         The months to be scored on, such as ``"2021-02"``, both included.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from; decided once, for the whole range.
+        Where the months come from; decided once, for the whole range. A run that a deployment
+        started makes none up unless it is told to (``synthetic``).
     boost_rounds : int
         Trees of each model.
 
@@ -162,7 +174,9 @@ def backfill(
     """
     months = month_range(first_month, last_month)
     with_first = [previous_month(first_month), *months]
-    source, _ = settle_source(with_first, source)
+    # A file that is no good fails its own months, not the others.
+    sound = [month for month in with_first if _is_sound(month, source)]
+    source, _ = settle_source(sound or with_first, source)
     rows = [_train(*pair, source, boost_rounds) for pair in pairwise(with_first)]
     create_table_artifact(key="backfill", table=rows, description="One training run a month")
     draw_trend([row for row in rows if row["state"] == "Completed"])
@@ -171,6 +185,16 @@ def backfill(
         told = f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}"
         return Failed(message=told, data=rows)
     return rows
+
+
+def _is_sound(month: str, source: Source) -> bool:
+    try:
+        sources.fetch_months(month, source=real_if_deployed(source))
+    except MissingMonthError:
+        return True  # nothing is wrong with what is not there
+    except DataError:
+        return False
+    return True
 
 
 def _train(train_month: str, val_month: str, source: Source, boost_rounds: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 from taxi_lib import contracts, masking, mlflow_store, report, settings, summary, zombies
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.fingerprints import inputs_of
-from taxi_lib.flows import settle_source
+from taxi_lib.flows import real_if_deployed, settle_source
 from taxi_lib.kernels import Limits
 from taxi_lib.ongoing import Ongoing, registered
 from taxi_lib.processes import MARK, mark_within
@@ -59,7 +59,8 @@ def walkthrough(
     parameters : dict, optional
         Values by name; each notebook is given those that it takes.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from; decided once, for every notebook.
+        Where the months come from; decided once, for every notebook. A run that a deployment
+        started makes none up unless it is told to (``synthetic``).
     run_dir : pathlib.Path, optional
         Where the executed notebooks go; a new folder under ``runs/`` when left out.
     folder : pathlib.Path, optional
@@ -127,7 +128,7 @@ def _plan(
         for name, where in lesson.references(given).items():
             masking.reveal(name, where)
     months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
-    source, made_by = given.get("source", source), None
+    source, made_by = real_if_deployed(given.get("source", source)), None
     if months:
         source, made_by = settle_source(list(dict.fromkeys(months)), source)
     return lessons, given | {"source": source}, made_by

@@ -65,6 +65,11 @@ def test_a_deployments_entrypoint_is_a_flow_that_takes_its_parameters(deployment
     assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
 
 
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_a_deployment_takes_real_months_or_fails(deployment: dict):
+    assert deployment["parameters"]["source"] == "tlc"
+
+
 @pytest.mark.parametrize("heavy", ["prefect", "mlflow", "xgboost", "sklearn", "pandas"])
 def test_importing_the_library_imports_nothing_heavy(heavy: str):
     code = f"import sys, taxi_lib, taxi_lib.contracts; sys.exit('{heavy}' in sys.modules)"

@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import mlflow
 import pandas as pd
 import pytest
 from prefect import Task, flow
 
-from taxi_lib import flows, tracking
+from taxi_lib import flows, sources, tracking
 from taxi_lib.errors import MissingMonthError, UnreachableError
+from taxi_lib.walkthrough import walkthrough
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 WriteMonth = Callable[..., Path]
@@ -31,6 +33,46 @@ def test_the_same_month_twice_fails_the_flow_before_any_task():
     state = flows.train_duration_model("2021-01", "2021-01", return_state=True)
     assert state.is_failed()
     assert "train_month and val_month are both 2021-01" in state.message
+
+
+@pytest.fixture
+def deployed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the flows find that a deployment started them, and no network."""
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
+    monkeypatch.setattr(flows, "fetch_data", flows.fetch_data.with_options(retries=0))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda **options: flows.train_duration_model("2021-01", "2021-02", **options),
+        lambda **options: flows.backfill("2021-02", "2021-03", **options),
+        lambda **options: walkthrough(["01"], **options),
+        lambda **options: walkthrough(["01"], {"source": "auto"}, **options),
+    ],
+    ids=["training", "backfill", "walkthrough", "walkthrough with a parameter"],
+)
+def test_what_a_deployment_starts_makes_no_months_up(deployed: None, start: Callable):
+    state = start(return_state=True)
+    assert state.is_failed() and "cannot be reached: put the file there" in state.message
+
+
+def test_what_a_deployment_starts_makes_months_up_when_it_is_told_to(deployed: None):
+    assert fetch_source("synthetic") == ("synthetic", "synthetic")
+
+
+def test_what_a_deployment_starts_takes_no_made_up_month_for_a_real_one(
+    deployed: None, data_dir: Path
+):
+    path = sources.fetch_months("2021-01", source="synthetic")[0].path
+    (data_dir / path.name).write_bytes(path.read_bytes())
+    state = fetch_source("auto", return_state=True)
+    assert state.is_failed() and "holds made-up trips" in state.message
+
+
+@flow
+def fetch_source(source: str) -> tuple[str, str]:
+    return flows.settle_source(["2021-01"], source)
 
 
 @flow
