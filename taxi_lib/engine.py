@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
+from taxi_lib.kept import Kept
 from taxi_lib.kernels import (
     OPTIONS,
     PIPE,
@@ -26,7 +27,8 @@ from taxi_lib.masking import Veil, mask_all
 from taxi_lib.notebooks import is_injected
 from taxi_lib.processes import MARK, stop_marked
 
-_SHOWN = ("display_data", "update_display_data", "execute_result", "error", "comm_msg")
+_SHOWN = ("display_data", "update_display_data", "execute_result", "error")
+_SHOWN += ("comm_open", "comm_msg")  # of widgets
 
 
 class CellFailedError(Exception):
@@ -57,6 +59,7 @@ class _Client(PapermillNotebookClient):
     def listen_to(self, kernel: Kernel, voices: tuple[BinaryIO, ...]) -> None:
         """Take a kernel to run cells in, and where its standard output and error come out."""
         self.kernel, self.voices, self.owns_km = kernel, voices, True
+        self.kept = Kept()
         for voice in voices:
             os.set_blocking(voice.fileno(), False)
         self.decoder = getincrementaldecoder("utf-8")("backslashreplace")
@@ -84,6 +87,18 @@ class _Client(PapermillNotebookClient):
         self._tell(text)
         msg = msg | {"content": msg["content"] | {"text": text}}
         return super().process_message(msg, cell, cell_index)
+
+    def output(
+        self, outs: list[NotebookNode], msg: dict, display_id: str | None, cell_index: int
+    ) -> NotebookNode | None:
+        """Add to a cell's outputs what has to be one of its own."""
+        hooked = self.output_hook_stack[msg["parent_header"].get("msg_id")]
+        there = [] if self.clear_before_next_output else outs
+        if hooked or not self.kept.goes_on(there, msg, cell_index):
+            return super().output(outs, msg, display_id, cell_index)
+        if msg["msg_type"] != "stream":  # the notebook does not keep it
+            self._tell(f"{msg['content']['data'].get('text/plain', '')}\n")
+        return None
 
     def _tell(self, text: str) -> None:
         if text := self.log_veil.through(text):
@@ -229,6 +244,8 @@ class _LessonEngine(Engine):
                 kernel_name=kernel_name,
                 startup_timeout=120,
                 timeout=kernel.limits.cell,
+                # What a cell has put out may arrive long after its end.
+                iopub_timeout=max(60, int(kernel.limits.cell)),
                 on_cell_start=kernel.on_cell,
                 resources={"metadata": {"path": str(kernel.folder)}},
                 extra_arguments=OPTIONS,

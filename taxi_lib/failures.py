@@ -53,6 +53,8 @@ def explain(exception: Exception, late: bool, seconds: float) -> str:
         return f"the notebook took longer than {seconds:g} seconds and was stopped"
     if isinstance(exception, CellFailedError):
         return _of_a_cell(exception.failure)
+    if isinstance(exception, CellTimeoutError) and "IOPub" in str(exception):
+        return f"it ended, but what it printed did not arrive within {max(60, seconds):g} seconds"
     if isinstance(exception, CellTimeoutError):
         return f"it took longer than {seconds:g} seconds and was stopped"
     if isinstance(exception, DeadKernelError):

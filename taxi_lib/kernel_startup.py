@@ -17,6 +17,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import zmq
 from ipykernel import ipkernel, zmqshell
 from IPython.core.interactiveshell import ExecutionResult
 from IPython.utils.path import get_py_filename
@@ -175,6 +176,9 @@ class Kernel(ipkernel.IPythonKernel):
         super().__init__(**options)
         # After all that is installed: a json.py of one's own must not break what needs Python's.
         sys.path += ["", os.environ[BESIDE]]
+        # What is printed faster than it is read is thrown away otherwise, the end of the cell too.
+        out = self.iopub_thread
+        out.schedule(lambda: out.socket.setsockopt(zmq.XPUB_NODROP, 1))
 
     async def do_execute(self, *arguments: object, **options: object) -> dict[str, Any]:
         """Execute a cell; its reply also holds ``failure`` and ``reads``."""

@@ -3,6 +3,7 @@
 import re
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.machinery import PathFinder
@@ -13,6 +14,10 @@ from nbformat import NotebookNode
 
 from taxi_lib.contracts import Contract
 from taxi_lib.notebooks import headings, is_error_mark, is_injected, label, read_notebook
+from taxi_lib.screen import added, settled
+
+_PATIENCE = 10  # seconds
+_LONG = 100_000  # characters of a line that is not at its end
 
 _IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", re.MULTILINE)
 
@@ -52,6 +57,7 @@ class Narrator:
         cells = self.notebook.cells
         # papermill takes its marks out of a copy that it left after a failure.
         self.cells = [cell for cell in cells if not is_error_mark(cell)]
+        self.line, self.told = "", time.monotonic()
         for told in _outranked(cells, contract.path.parent):
             log.write(f"{told}\n")
         self.given = 0  # how many cells papermill has put in so far
@@ -64,6 +70,7 @@ class Narrator:
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Tell that a cell starts."""
+        self.settle()
         self.index, self.tags = cell_index, cell.metadata.get("tags", [])
         if is_injected(cell):
             self.given = 1
@@ -81,9 +88,31 @@ class Narrator:
             self.place, self.source = self.places[index], self.cells[index].source
 
     def text(self, text: str) -> None:
-        """Tell what a cell prints."""
+        """Tell what a cell prints, line by line; of a line that is written over, the last state.
+
+        A bar that takes long is told every few seconds, on a line of its own.
+        """
+        self.line = added(self.line, text)
+        whole, newline, rest = self.line.rpartition("\n")
+        if newline:
+            self._tell(whole + newline)
+            self.line = rest
+        elif len(rest) > _LONG:
+            self._tell(rest)
+            self.line = ""
+        elif time.monotonic() - self.told > _PATIENCE:
+            self._tell(f"{settled(rest)}\n")
+
+    def settle(self) -> None:
+        """Tell what is left of a line that did not end."""
+        if self.line:
+            self._tell(f"{settled(self.line)}\n")
+            self.line = ""
+
+    def _tell(self, text: str) -> None:
         self.log.write(text)
         self.listener.text(text)
+        self.told = time.monotonic()
 
 
 def _outranked(cells: list[NotebookNode], folder: Path) -> Iterator[str]:

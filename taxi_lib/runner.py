@@ -20,7 +20,7 @@ from taxi_lib.narrator import Narrator
 from taxi_lib.pages import write_page
 from taxi_lib.processes import MARK, as_mark, mark_within
 from taxi_lib.results import NotebookRun, Value, read_results
-from taxi_lib.screen import shortened
+from taxi_lib.screen import settled, shortened
 from taxi_lib.storage import unwritable, write_text
 
 
@@ -85,6 +85,7 @@ class _Attempt:
             self.failed_at: int | None = None
             self.may_pass = False
             error = self._execute()
+            self.narrator.settle()
             failed_cell = self.narrator.source if error else None
             notebook, results = self._keep(), {}
             if notebook:
@@ -192,5 +193,5 @@ def _shortened(outputs: list) -> list:
     """Cut what no browser could show; the log has all of it."""
     for output in outputs:
         if "text" in output:
-            output["text"] = shortened(output["text"])
+            output["text"] = shortened(settled(output["text"]))
     return outputs

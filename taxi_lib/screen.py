@@ -6,8 +6,10 @@ LONGEST = 500_000  # characters of one output that a browser can show
 _HALF = LONGEST // 2
 _LEFT_OUT = re.compile(r"\n\[… ([\d,]+) characters left out: see the log …\]\n")
 _MOVES = re.compile(r"[\r\b]|\x1b\[[0-9;]*[A-GJK]")
+_WAY_BACK = re.compile(r"(?:\x1b\[\d+A)?\r(?:\x1b\[\d+C)?\Z")
 _PIECE = re.compile(r"\x1b\[([0-9;?]*)([@-~])|[^\x1b\n\r\b]+|[\s\S]")
 _REACH = 50  # lines that a cursor goes up at most
+_WIDEST = 20_000  # characters of the lines that are written over
 
 
 def visible(value: object) -> object:
@@ -43,9 +45,26 @@ def fold(text: str) -> str:
     return text[:start] + screen.text()
 
 
-def shortened(text: str, limit: int = LONGEST) -> str:
-    """Return a text longer than a limit without its middle, and say how much that was."""
-    if len(text) <= limit + 100:  # the sentence itself may be on top
+def added(before: str, text: str) -> str:
+    """Return a folded text with more after it; quick, however long it is by now."""
+    if "\r" not in before[-16:] and not _MOVES.search(text):
+        return before + text
+    start = len(before)
+    for _ in range(_REACH if "\x1b" in text or "\x1b" in before[-16:] else 1):
+        start = before.rfind("\n", 0, max(start, 0))
+    if len(before) - start > _WIDEST:
+        return before + text  # no bar: to fold it each time would take the square of its length
+    return before[: start + 1] + fold(before[start + 1 :] + text)
+
+
+def settled(text: str) -> str:
+    """Return a folded text to which nothing will be added."""
+    return _WAY_BACK.sub("", text)
+
+
+def shortened(text: str, times: int = 1) -> str:
+    """Return a text of several times what can be shown without its middle, with how much it was."""
+    if len(text) <= times * LONGEST + 100:  # the sentence itself may be on top
         return text
     before = _LEFT_OUT.match(text, _HALF)
     rest = text[before.end() if before else _HALF :]
@@ -68,6 +87,10 @@ class _Screen:
         elif kind:
             self._move(kind, piece[1])
         elif text == "\n":
+            line = self.lines[self.row]
+            if self.colour and 0 < self.column == len(line):
+                line[-1] += self.colour
+                self.colour = ""
             self._go(self.row + 1, 0)
         elif text == "\r":
             self.column = 0

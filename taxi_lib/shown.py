@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from taxi_lib import prose, widgets
 from taxi_lib.pictures import Pictures
 from taxi_lib.sanitiser import Fragment
-from taxi_lib.screen import LONGEST, fold, shortened
+from taxi_lib.screen import LONGEST, fold, settled, shortened
 
 _MOST = 4_000_000  # characters of a page, without its pictures
 _MOST_IN_PICTURES = 40_000_000
@@ -88,7 +88,7 @@ class Shown:
         kind = output.get("output_type")
         if kind == "stream":
             name = "stderr" if output.get("name") == "stderr" else "stdout"
-            return _output(kind, name=name, text=shortened(fold(_text(output.text))))
+            return _output(kind, name=name, text=shortened(settled(fold(_text(output.text)))))
         if kind == "error":
             lines = output.get("traceback")
             lines = [shortened(_text(line)) for line in lines] if isinstance(lines, list) else []

@@ -58,4 +58,4 @@ def _value(state: Mapping[str, Any]) -> str:
 
 def _plain(value: object) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    return html.unescape(re.sub(r"<[^>]*>", "", text)).replace("\xa0", " ").strip()
+    return re.sub(r"[\xa0\u2007]", " ", html.unescape(re.sub(r"<[^>]*>", "", text))).strip()
