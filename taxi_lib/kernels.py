@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,10 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets.config import Config
 
+from taxi_lib.errors import TaxiError
+
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")
+_LONGEST = 100  # bytes of a socket's path without its ending: Linux takes 107 in all, macOS 103
 PIPE = "TAXI_PIPE_{}"  # the variable with the number of a pipe's end
 PACKER = "taxi_lib.kernel_streams.pack"
 OPTIONS = [
@@ -102,11 +106,9 @@ def manager(scratch: str, mark: str) -> AsyncKernelManager:
     The kernel is the child of a process that ends with it all that it started: see
     :mod:`taxi_lib.supervisor`.
     """
-    where = {
-        "transport": "ipc",
-        "ip": f"{scratch}/kernel",
-        "connection_file": f"{scratch}/kernel.json",
-    }
+    where = {"connection_file": f"{scratch}/kernel.json"}
+    if _is_short(scratch):  # else it listens on this machine, and answers who knows its key
+        where |= {"transport": "ipc", "ip": _sockets(scratch)}
     ours = KernelSpecManager(kernel_dirs=[])
     config = Config({"KernelManager": where, "Session": {"packer": PACKER}})
     found = AsyncKernelManager(
@@ -121,9 +123,41 @@ def manager(scratch: str, mark: str) -> AsyncKernelManager:
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Yield a folder for a kernel's files, its sockets among them; only this user may open it."""
-    with TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
-        yield folder
+    """Yield a folder for a kernel's files, its sockets among them; only this user may open it.
+
+    Raises
+    ------
+    TaxiError
+        When there is no folder to make it in.
+    """
+    # Where sockets have short names comes first; sorting keeps the order else.
+    for place in sorted(_places(), key=lambda place: not _is_short(f"{place}/kernel-12345678")):
+        try:
+            made = TemporaryDirectory(prefix="kernel-", dir=place, ignore_cleanup_errors=True)
+        except OSError:
+            continue
+        with made as folder:
+            yield folder
+        return
+    raise TaxiError(
+        f"A kernel's files can be written neither to {' nor to '.join(_places())}: "
+        "set TMPDIR to a folder that you may write to."
+    )
+
+
+def _places() -> list[str]:
+    """Return where temporary folders may be made: where they belong, then where names are short."""
+    with suppress(OSError):  # there is none, or none that can be written to
+        return list(dict.fromkeys([tempfile.gettempdir(), *_SHORT]))
+    return list(_SHORT)
+
+
+def _is_short(scratch: str) -> bool:
+    return len(os.fsencode(_sockets(scratch))) <= _LONGEST
+
+
+def _sockets(scratch: str) -> str:
+    return f"{scratch}/kernel"
 
 
 @contextmanager

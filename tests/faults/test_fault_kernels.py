@@ -18,10 +18,11 @@ import nbformat
 import psutil
 import pytest
 from cells import printed, run_path, write_cells
+from conftest import refused
 
 from taxi_lib.contracts import read_contract
-from taxi_lib.errors import ContractError
-from taxi_lib.kernels import Limits
+from taxi_lib.errors import ContractError, TaxiError
+from taxi_lib.kernels import Limits, scratch_folder
 from taxi_lib.masking import MASK, Veil, mask
 from taxi_lib.processes import stop_marked
 from taxi_lib.results import NotebookRun
@@ -309,6 +310,39 @@ Odd()"""
     cells = nbformat.read(run.output, as_version=4).cells
     for text in (Path(run.html).read_text(), str(cells).replace("\\\\", "\\")):
         assert all(f"{way} {HALF}" in text for way in ("printed", "shown", "result", "raised"))
+
+
+SHOW_SOCKETS = """import os, ipykernel
+file = ipykernel.get_connection_file()
+info = ipykernel.get_connection_info(unpack=True)
+print(info["transport"], oct(os.stat(os.path.dirname(file)).st_mode)[-3:], bool(info["key"]))
+print(file)"""
+
+
+@pytest.mark.parametrize(("shorter", "transport"), [(True, "ipc"), (False, "tcp")])
+def test_a_long_path_for_temporary_files_stops_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shorter: bool, transport: str
+):
+    """A socket's path may have 107 bytes; where there is no shorter one, there is a port."""
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    if not shorter:
+        monkeypatch.setattr("taxi_lib.kernels._SHORT", (str(tmp_path / "nowhere"),))
+    run = run_cells(tmp_path, SHOW_SOCKETS)
+    assert run.error is None
+    told, file = printed(run).splitlines()
+    assert told == f"{transport} 700 True"
+    assert not Path(file).parent.exists() and list(deep.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    nowhere = str(tmp_path / "nowhere")
+    monkeypatch.setattr("tempfile.tempdir", nowhere)
+    monkeypatch.setattr("taxi_lib.kernels._SHORT", (f"{nowhere}-else",))
+    told = f"neither to {nowhere} nor to {nowhere}-else: set TMPDIR to a folder"
+    with refused(TaxiError, told), scratch_folder():
+        pass
 
 
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
