@@ -56,12 +56,14 @@ def run(
     force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the last run, if it failed.")] = False,
     stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
+    work_beside: Annotated[bool, typer.Option(help="Work where the notebooks lie.")] = False,
     cell_seconds: Seconds = None,
     notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
     limits = {"cell_seconds": cell_seconds, "notebook_seconds": notebook_seconds}
     told = {"jobs": jobs, "force": force, "stream": stream or None} | limits
+    told |= {"work_beside": work_beside or None}
     how = {name: value for name, value in told.items() if value is not None}
     if data_dir:
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())

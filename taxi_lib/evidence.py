@@ -103,8 +103,9 @@ def keep(
     inputs: Inputs,
     folder: Path,
     named: dict[str, str | None] | None = None,
+    counts: bool = True,
 ) -> None:
-    """Write a run's record beside its files, and where it is found again."""
+    """Write a run's record beside its files; and, if it counts, where it is found again."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
     cells = nbformat.read(run.output, as_version=4).cells if run.output else []
     if cells and not run.changed and code_of(cells) != inputs["cells"]:
@@ -122,7 +123,7 @@ def keep(
     )
     text = json.dumps(asdict(record), indent=1)
     write_text(folder / f"{contract.name}.json", text)
-    if cells:
+    if cells and counts:
         write_text(_place(contract, inputs), text)
 
 

@@ -29,6 +29,9 @@ OPTIONS = [
     "--IPKernelApp.outstream_class=taxi_lib.kernel_streams.OutStream",
     "--IPKernelApp.kernel_class=taxi_lib.kernel_startup.Kernel",
 ]
+# What would change in silence what a notebook does: asserts are skipped, a program of yours runs
+# before the first cell, figures are not shown.
+LEFT_OUT = ("PYTHONOPTIMIZE", "PYTHONSTARTUP", "MPLBACKEND")
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Surroundings:
         that are done, and what each prints.
     limits : Limits
         How long a cell and a notebook may take.
+    work_beside : bool
+        Let kernels work where their notebooks lie.
     """
 
     folder: Path
@@ -98,6 +103,7 @@ class Surroundings:
     progress: Callable[[str, float], None] = lambda line, done: None
     text: Callable[[str], None] = lambda text: None
     limits: Limits = field(default_factory=Limits)
+    work_beside: bool = False
 
 
 def manager(scratch: str, mark: str) -> AsyncKernelManager:

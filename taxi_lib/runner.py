@@ -4,6 +4,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from secrets import token_hex
 
 import nbformat
@@ -14,7 +15,7 @@ from taxi_lib.cell_errors import BESIDE
 from taxi_lib.contracts import Contract, read_contract
 from taxi_lib.errors import TaxiError
 from taxi_lib.evidence import set_aside
-from taxi_lib.kernels import Kernel, Surroundings
+from taxi_lib.kernels import LEFT_OUT, Kernel, Surroundings
 from taxi_lib.masking import mask, mask_all, reveal
 from taxi_lib.narrator import Narrator
 from taxi_lib.pages import write_page
@@ -81,6 +82,8 @@ class _Attempt:
             )
         with self.log.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
             self.narrator = Narrator(self.contract, self.surroundings, log)
+            if left_out := [name for name in LEFT_OUT if self.surroundings.env.get(name)]:
+                log.write(f"The kernel runs without {', '.join(left_out)} in its environment.\n")
             self.reads: dict[str, str] = {}
             self.failed_at: int | None = None
             self.may_pass = False
@@ -102,10 +105,11 @@ class _Attempt:
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
         own = f"{as_mark(self.contract.name)}-{token_hex(4)}"
-        env, beside = self.surroundings.env, str(self.contract.path.parent)
+        given, beside = self.surroundings.env, str(self.contract.path.parent)
+        env = {name: value for name, value in given.items() if name not in LEFT_OUT}
         mark = mark_within(env, own)
         kernel = Kernel(
-            folder=self.surroundings.folder,
+            folder=Path(beside) if self.surroundings.work_beside else self.surroundings.folder,
             env=env
             | {
                 BESIDE: beside,

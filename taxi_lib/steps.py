@@ -93,8 +93,16 @@ class Step:
 class Walk:
     """What the steps of one walkthrough share; no dataclass, for Prefect would look into it."""
 
-    def __init__(self, folder: Path, env: dict[str, str], board: Board, limits: Limits) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: dict[str, str],
+        board: Board,
+        limits: Limits,
+        work_beside: bool = False,
+    ) -> None:
         self.folder, self.env, self.board, self.limits = folder, env, board, limits
+        self.work_beside = work_beside
         self.stopping = Event()  # set once the walkthrough is interrupted: nothing is tried again
         self.begun: dict[str, Step] = {}
         self.outcomes: dict[str, NotebookRun] = {}
@@ -129,12 +137,13 @@ def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
             shown.tell(line, done)
 
         told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
-        around = Surroundings(walk.folder, walk.env, limits=walk.limits, **told)
+        told |= {"limits": walk.limits, "work_beside": walk.work_beside}
+        around = Surroundings(walk.folder, walk.env, **told)
         run = runner.run_notebook(contract, step.values, around)
         shown.tell(run.error or "completed", shown.done if run.error else 1.0)
     run = replace(run, changed=step.changed(walk.folder))
     named = named_as_texts(contract, step.values, walk.folder)
-    evidence.keep(run, contract, step.inputs, walk.folder, named)
+    evidence.keep(run, contract, step.inputs, walk.folder, named, counts=not walk.work_beside)
     if run.error:
         if run.may_pass and runtime.task_run.run_count == 1 and not walk.stopping.is_set():
             walk.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
@@ -235,7 +244,7 @@ def _warn(step: Step, told: str, walk: Walk) -> None:
 def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
     # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
     key = key_of(step.contract, step.inputs)
-    stale = force or step.record is None or not _is_text(key)
+    stale = force or walk.work_beside or step.record is None or not _is_text(key)
     fresh = run_notebook.with_options(refresh_cache=stale)
     return fresh.submit(step, walk)
 

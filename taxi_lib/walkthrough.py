@@ -46,6 +46,7 @@ def walkthrough(
     cell_seconds: PositiveFloat = 900,
     notebook_seconds: PositiveFloat = 3600,
     stream: bool = False,
+    work_beside: bool = False,
 ) -> dict[str, Any] | State:
     """Run the lessons, each with its parameters, and sum up what came of them.
 
@@ -75,6 +76,9 @@ def walkthrough(
         How long one cell, and one notebook, may take.
     stream : bool
         Show what the cells print.
+    work_beside : bool
+        Let each notebook work where it lies, not in the folder of the run: relative paths are
+        found, but nobody knows what it reads, so it is always run, and not reused later.
 
     Returns
     -------
@@ -102,6 +106,7 @@ def walkthrough(
         env | {"PREFECT_API_URL": api, MARK: mark},
         Board(stream),
         Limits(cell_seconds, notebook_seconds),
+        work_beside,
     )
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")

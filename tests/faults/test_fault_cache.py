@@ -75,6 +75,16 @@ def test_a_second_walkthrough_with_nothing_changed_runs_nothing(project: Path, t
     assert tasks_of(str(tmp_path / "second"))["01_one"] == "Cached"
 
 
+def test_a_run_that_works_beside_its_notebook_reuses_nothing_and_is_not_reused(project: Path):
+    write_one(project, "print(open('beside.txt').read())")
+    (project / "beside.txt").write_text("found")
+    for times in (1, 2):
+        report = walk(project, work_beside=True)
+        assert (statuses(report), times_run(project)) == ({"01_one": "completed"}, times)
+        assert why_stale(project) == "no good run yet"
+    assert report["request"]["work_beside"] is True  # --resume asks for it again
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
