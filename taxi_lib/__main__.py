@@ -20,6 +20,7 @@ from taxi_lib import history, services, settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
 from taxi_lib.processes import module
 from taxi_lib.report import show
+from taxi_lib.terminal import say
 
 app = typer.Typer(
     add_completion=False,
@@ -74,7 +75,7 @@ def run(
                 "-p, --source and --folder."
             )
         run_dir, before = history.to_resume(run_dir)
-        print(f"Going on with {run_dir} ({before['status']}) …")
+        say(f"Going on with {run_dir} ({before['status']}) …")
         if before.get("data_dir") and not data_dir:
             os.environ["TAXI_DATA_DIR"] = before["data_dir"]
         _walk(before["request"] | how, run_dir)
@@ -106,7 +107,7 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
     settings.use_workspace()
     # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    print("Starting Prefect …", flush=True)
+    say("Starting Prefect …")
     with services.prefect_server():
         from taxi_lib.walkthrough import walkthrough
 
@@ -116,7 +117,7 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
         raise report
     if isinstance(report, Exception):
         plain = isinstance(report, BrokenOffError)
-        print(report if plain else f"{type(report).__name__}: {report}", file=sys.stderr)
+        say(report if plain else f"{type(report).__name__}: {report}", sys.stderr)
         raise typer.Exit(1)
     show(report)
     raise typer.Exit(0 if report["status"] == "completed" else 1)
@@ -137,14 +138,14 @@ def status(
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
     request = _request(notebooks, parameters, None, folder)
     for name, reason in freshness.reasons(request, source):
-        print(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
+        say(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
 
 
 @app.command()
 def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] = 10) -> None:
     """Remove the files of all but the newest runs, but none that something still needs."""
     for folder in history.prune(keep, tell=print):
-        print(f"Removed {folder}")
+        say(f"Removed {folder}")
 
 
 @app.command("list")
@@ -153,15 +154,15 @@ def list_(folder: Folder = None) -> None:
     from taxi_lib.contracts import find_notebooks
 
     for contract in find_notebooks(folder=folder):
-        print(f"{contract.name}\n    {contract.title}")
+        say(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
-            print(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}".removesuffix("  # "))
+            say(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}".removesuffix("  # "))
             if p.name in contract.fixed:
-                print(f"        {contract.fixed[p.name]}")
+                say(f"        {contract.fixed[p.name]}")
         for line in contract.computed:
-            print(f"    no parameter: {line}")
+            say(f"    no parameter: {line}")
         for p in contract.results:
-            print(f"    gives {p.name}: {p.type}  # {p.told}")
+            say(f"    gives {p.name}: {p.type}  # {p.told}")
 
 
 @app.command()
@@ -174,7 +175,7 @@ def data(
 
     wanted = dict.fromkeys(months or ["2021-01", "2021-02"])
     for file in fetch_months(*wanted, source=source):
-        print(f"{file.month}  {file.source:9}  {file.path}")
+        say(f"{file.month}  {file.source:9}  {file.path}")
 
 
 @app.command()
@@ -184,12 +185,12 @@ def ui(
 ) -> None:
     """Show Prefect's and MLflow's pages until Ctrl-C; runs started meanwhile appear there."""
     settings.use_workspace()
-    print("Starting Prefect and MLflow …", flush=True)
+    say("Starting Prefect and MLflow …")
     from taxi_lib import tracking
 
     with services.prefect_server(prefect_port) as api, tracking.page(mlflow_port) as page:
-        print(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}", flush=True)
-        print("Ctrl-C stops both.", flush=True)
+        say(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}")
+        say("Ctrl-C stops both.")
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
@@ -229,7 +230,7 @@ def main() -> None:
     try:
         app(list(map(_as_text, sys.argv[1:])))
     except TaxiError as error:
-        print(error, file=sys.stderr)
+        say(error, sys.stderr)
         sys.exit(2)
 
 

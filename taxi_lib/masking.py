@@ -9,11 +9,14 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from taxi_lib.errors import ContractError
 
 MASK = "********"
+SHORTEST = 6  # characters of a secret: shorter ones turn up in names and numbers by chance
 
 
 def reveal(name: str, reference: str) -> str:
@@ -29,8 +32,38 @@ def reveal(name: str, reference: str) -> str:
     Raises
     ------
     ContractError
-        When there is no such variable or block.
+        When there is no such variable or block, or it holds what cannot be hidden.
     """
+    secret = _find(name, reference)
+    if fault := _not_to_hide(secret, name):
+        raise ContractError(
+            f"{name} is kept in {reference}, which holds {fault}: hiding that would garble "
+            "other text, so keep a longer secret there."
+        )
+    return secret
+
+
+def _not_to_hide(secret: str, name: str) -> str:
+    """Return why a secret would hide more than itself; empty when it would not."""
+    text = secret.strip().casefold()
+    if len(text) < SHORTEST:
+        return f"fewer than {SHORTEST} characters" if text else "nothing"
+    if text in name.casefold() or text in _words_of_notebooks():
+        return "a word that notebooks are made of"
+    return ""
+
+
+@cache
+def _words_of_notebooks() -> str:
+    """Return the names and values that make a file a notebook, as its schema has them."""
+    from nbformat import v4
+
+    schema = Path(v4.__file__).with_name(v4.nbformat_schema[None, None])
+    more = "text/plain text/html image/png stdout stderr python3"
+    return f"{schema.read_text(encoding='utf-8')} {more}".casefold()
+
+
+def _find(name: str, reference: str) -> str:
     place, _, key = reference.partition(":")
     if place == "env":
         if key not in os.environ:

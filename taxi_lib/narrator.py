@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from taxi_lib.contracts import Contract
 from taxi_lib.notebooks import headings, is_error_mark, is_injected, label, read_notebook
 from taxi_lib.screen import added, settled
+from taxi_lib.terminal import printable
 
 _PATIENCE = 10  # seconds
 _LONG = 100_000  # characters of a line that is not at its end
@@ -110,7 +111,7 @@ class Narrator:
             self.line = ""
 
     def _tell(self, text: str) -> None:
-        self.log.write(text)
+        self.log.write(printable(text))  # a log is read in a terminal, too
         self.listener.text(text)
         self.told = time.monotonic()
 

@@ -13,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 
 from taxi_lib.notebooks import label
 from taxi_lib.results import NotebookRun
+from taxi_lib.terminal import printable
 
 _WIDEST = 500  # characters of a line: the log and Prefect's page have all of it
 
@@ -33,8 +34,8 @@ class Board:
     def tell(self, name: str, line: str) -> None:
         """Show what a notebook has come to."""
         with self.lock:
-            self.now[name] = line
-            self._show(line)
+            self.now[name] = _in_a_line(line)
+            self._show(self.now[name])
 
     def text(self, name: str, text: str) -> None:
         """Show what a cell prints, if that was asked for."""
@@ -42,7 +43,8 @@ class Board:
             number = label(name)
             with self.lock:
                 self._clear()
-                sys.stdout.write("".join(f"{number} │ {line}\n" for line in text.splitlines()))
+                lines = map(_in_a_line, text.splitlines())
+                sys.stdout.write("".join(f"{_in_a_line(number)} │ {line}\n" for line in lines))
                 self._show()
 
     def end(self, name: str, line: str) -> None:
@@ -52,7 +54,7 @@ class Board:
         with self.lock:
             self.now.pop(name, None)
             self._clear()
-            sys.stdout.write(f"{first[:_WIDEST]}{cut}\n")
+            sys.stdout.write(f"{_in_a_line(first)[:_WIDEST]}{cut}\n")
             self._show()
 
     def _show(self, line: str = "") -> None:
@@ -67,6 +69,10 @@ class Board:
     def _clear(self) -> None:
         if sys.stdout.isatty():
             sys.stdout.write("\r\033[K")
+
+
+def _in_a_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 class Bar:

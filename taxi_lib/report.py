@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taxi_lib import settings
+from taxi_lib.terminal import printable
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -43,11 +44,12 @@ def show(report: dict[str, Any]) -> None:
         table.add_column(name, justify=justify, no_wrap=name != "results")
     for row in rows(report):
         table.add_row(
-            *map(escape, row.values()), style="red" if row["status"] == "failed" else None
+            *(escape(printable(value)) for value in row.values()),
+            style="red" if row["status"] == "failed" else None,
         )
     console.print()
     console.print(table)
-    console.print(_next_steps(report), soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(_next_steps(report)), soft_wrap=True, highlight=False, markup=False)
 
 
 def _next_steps(report: dict[str, Any]) -> str:

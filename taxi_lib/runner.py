@@ -23,6 +23,7 @@ from taxi_lib.processes import MARK, as_mark, mark_within
 from taxi_lib.results import NotebookRun, Value, read_results
 from taxi_lib.screen import settled, shortened
 from taxi_lib.storage import unwritable, write_text
+from taxi_lib.terminal import printable
 
 
 def run_notebook(
@@ -95,7 +96,7 @@ class _Attempt:
                 results, fault = self._evidence(notebook)
                 error = error or fault
             if error:
-                error = mask(error, self.secrets.values())
+                error = printable(mask(error, self.secrets.values()))
                 log.write(f"FAILED: {error}\n")
         files = (str(p) if p.exists() else None for p in (self.output, self.page, self.log))
         status = "failed" if error else "completed"

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from cells import printed, run_path, write_cells
-from conftest import ROOT
+from conftest import ROOT, refused
 from prefect.blocks.system import Secret
 from walks import run, statuses, summary_of, walk
 
@@ -178,6 +178,26 @@ def test_a_secret_that_is_told_or_is_not_there_is_refused(project: Path, value: 
     with pytest.raises(TaxiError, match=told) as refusal:
         walk(project, parameters={"api_key": value})
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("", "nothing"),
+        (" \n\t   ", "nothing"),
+        ("7", "fewer than 6 characters"),
+        (" hunt2 ", "fewer than 6 characters"),
+        ("stream", "a word that notebooks are made of"),
+        ("text/plain", "a word that notebooks are made of"),
+        ("Api_Key", "a word that notebooks are made of"),
+    ],
+)
+def test_a_secret_that_would_garble_other_text_is_refused(
+    monkeypatch: pytest.MonkeyPatch, secret: str, told: str
+):
+    monkeypatch.setenv("TAXI_TEST_KEY", secret)
+    with refused(ContractError, "api_key is kept in env:TAXI_TEST_KEY, which holds", told):
+        masking.reveal("api_key", "env:TAXI_TEST_KEY")
 
 
 def test_a_parameter_that_sounds_like_a_secret_has_to_be_marked(tmp_path: Path):

@@ -1,0 +1,75 @@
+"""Nothing that a notebook is called, prints or reports acts on the terminal."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from cells import write_cells
+
+from taxi_lib.__main__ import main
+from taxi_lib.errors import TaxiError
+from taxi_lib.progress import Board
+from taxi_lib.report import show
+from taxi_lib.terminal import printable, say
+
+HOSTILE = (
+    "\x1b[2J\x1b]0;owned\x07\x1b]52;c;cm0=\x1b\\\x9b31mre\x08\x00d\x85\u202e\u2066\x1bPx\x1b\\"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain größer 日本 👩‍🔬\tand\nmore", "plain größer 日本 👩‍🔬\tand\nmore"),
+        ("\x1b[1;31mred\x1b[0m \x1b[38;5;28mgreen\x1b[39m", "red green"),
+        ("\x1b]8;;http://example.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("10 %\r20 %\r\nend", "10 % 20 % end"),
+        ("never \x1b]ended", "never ended"),
+        ("\x1b", ""),
+        ("\x9d0;title\x9cc1 \x9b2J", "c1 "),
+        ("a\x00b\x07c\x08d\x7fe", "abcde"),
+        ("txt\u202egpj.exe \ud800", "txtgpj.exe \\ud800"),
+        ("one\u2028two", "one two"),
+        (HOSTILE, "red "),
+    ],
+)
+def test_a_text_is_shown_without_what_acts(text: str, shown: str):
+    assert printable(text) == shown
+
+
+def test_progress_errors_and_results_are_shown_without_what_acts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    board = Board(stream=True)
+    board.tell("01_x", f"01 · {HOSTILE}")
+    board.text(f"01{HOSTILE}_x", f"{HOSTILE}\nmore")
+    board.end("01_x", f"01 · ValueError: {HOSTILE}")
+    run = {"status": "failed", "seconds": 1.0, "error": HOSTILE, "results": {}, "changed": ""}
+    runs = [
+        run | {"name": f"01{HOSTILE}"},
+        run | {"name": "02", "error": "", "results": {HOSTILE: HOSTILE}},
+    ]
+    show(
+        {
+            "status": "failed",
+            "seconds": 1,
+            "notebooks": runs,
+            "data_source": None,
+            "folder": HOSTILE,
+        }
+    )
+    say(TaxiError(HOSTILE), sys.stderr)
+    told = capsys.readouterr()
+    assert told.out.count("red") >= 7 and told.err == "red \n"
+    assert not set(told.out + told.err) & set("\x1b\x07\x08\x00\x9b\x85\u202e\u2066\r")
+
+
+def test_names_and_titles_are_listed_without_what_acts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    write_cells(tmp_path, "1", name="01_\x1b[31mred")
+    monkeypatch.setattr(sys, "argv", ["taxi_lib", "list", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert capsys.readouterr().out.startswith("01_red\n")
