@@ -1,16 +1,24 @@
 """What may fail in a cell, and how that is said: no Prefect in these."""
 
+import errno
+import os
+import socket
+import sqlite3
+import urllib.error
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
+import requests
+import urllib3
 from cells import printed, raised, run_path, tag, write_cells
 
-from taxi_lib.cell_errors import CommandFailedError, describe
+from taxi_lib.cell_errors import BESIDE, CommandFailedError, describe
 from taxi_lib.contracts import read_contract
 from taxi_lib.engine import CellFailedError
 from taxi_lib.evidence import find, keep
-from taxi_lib.failures import explain
+from taxi_lib.failures import explain, may_pass
 from taxi_lib.fingerprints import inputs_of
 from taxi_lib.kernels import Limits
 from taxi_lib.results import NotebookRun
@@ -235,3 +243,108 @@ def test_run_prefers_what_the_notebook_has_written_itself(tmp_path: Path):
     (tmp_path / "step.py").write_text("print('stale')")
     run = run_cells(tmp_path, "%%writefile step.py\nprint('fresh')", "%run step")
     assert printed(run).endswith("fresh\n") and run.reads == {}
+
+
+def test_a_failing_assert_counts_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    startup = tmp_path / "startup.py"
+    startup.write_text("mine = 1")
+    env = {"PYTHONOPTIMIZE": "2", "PYTHONSTARTUP": str(startup), "MPLBACKEND": "agg"}
+    draw = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.show()"
+    run = run_cells(tmp_path, draw, "assert 'mine' in globals()", env=dict(os.environ) | env)
+    assert run.error == "cell 5/5 · Work: AssertionError: assert 'mine' in globals()"
+    assert "image/png" in Path(run.output).read_text()
+    assert f"without {', '.join(env)} in its env" in Path(run.log).read_text()
+
+
+@pytest.fixture
+def with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of a notebook with files beside it; we work in another one."""
+    beside = tmp_path / "work"
+    (beside / "data").mkdir(parents=True)
+    (beside / "data" / "zones.csv").write_text("41\n")
+    (tmp_path / "zones.txt").write_text("42\n")
+    (beside / "script.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.setenv(BESIDE, str(beside))
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs" / "run")
+    return beside
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file", "data/zones.csv"), "data/zones.csv"),
+        (FileNotFoundError("Failed to open local file 'data/zones.csv'"), "data/zones.csv"),
+        (OSError("data/zones.csv: No such file or directory"), "data/zones.csv"),
+        (RuntimeError('Could not find "data/zones.csv".'), "data/zones.csv"),
+        (CommandFailedError(1, "!sort --key=1 < data/zones.csv|head"), "data/zones.csv"),
+        (CommandFailedError(1, "%%bash", script="cd data\nls"), "data"),
+        (CommandFailedError(3, "%run script.py"), ""),
+        (FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.csv"), ""),
+        (KeyError("data"), ""),
+        (ValueError("data is too short"), ""),
+        (OSError("\0"), ""),
+    ],
+)
+def test_a_name_that_was_not_found_and_lies_beside_the_notebook_is_named(
+    with_files: Path, error: Exception, name: str
+):
+    told = explain(failed(error), False, 0)
+    hint = f" ({name} lies beside the notebook, which works in the folder of its run: take the path"
+    assert (hint in told) == bool(name) == ("--work-beside" in told)
+
+
+def test_what_lies_beside_is_named_in_a_notebooks_failure_and_found_when_it_works_there(
+    with_files: Path,
+):
+    path = write_cells(with_files, "open('data/zones.csv').read()", "!cat data/zones.csv")
+    folder = with_files.parent / "run"
+    run = run_path(path, folder)
+    assert "'data/zones.csv' (data/zones.csv lies beside the notebook" in run.error
+    there = run_path(path, folder, work_beside=True)
+    assert (there.status, printed(there).split()) == ("completed", ["41"])
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ConnectionError("away"), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (urllib.error.URLError(ConnectionRefusedError()), True),
+        (socket.gaierror(-2, "Name or service not known"), True),
+        (requests.exceptions.ReadTimeout(), True),
+        (httpx.ConnectError("away"), True),
+        (urllib3.exceptions.MaxRetryError(None, "/"), True),
+        (sqlite3.OperationalError("database is locked"), True),
+        (requests.exceptions.HTTPError("404"), False),
+        (urllib.error.HTTPError("http://x", 404, "gone", {}, None), False),
+        (sqlite3.OperationalError("no such table: trips"), False),
+        (ValueError("ConnectionError: TimeoutError: database is locked"), False),
+        (FileNotFoundError(), False),
+    ],
+)
+def test_a_second_try_is_for_what_may_pass_by_the_type_of_its_error(error: Exception, passes: bool):
+    assert may_pass(failed(error)) == passes
+    try:
+        raise RuntimeError("the month cannot be had") from error
+    except RuntimeError as wrapped:
+        assert may_pass(failed(wrapped)) == (passes and "locked" not in str(error))
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+
+
+def test_a_cell_asks_for_a_second_try_by_its_tag(tmp_path: Path):
+    path = write_cells(tmp_path, "raise ValueError('once')")
+    assert not run_path(path, tmp_path / "run").may_pass
+    assert run_path(tag(path, ["retry"]), tmp_path / "run").may_pass
+
+
+def test_an_error_and_a_log_hold_nothing_that_acts_on_a_terminal(tmp_path: Path):
+    shout = "print('\\x1b]0;owned\\x07\\x1b[31mred\\x1b[0m', end='\\r\\n')"
+    run = run_cells(tmp_path, shout, "raise ValueError('\\x1b[2Ja\\x08b\\u202ec\\x9b1m\\rd')")
+    assert run.error == "cell 5/5 · Work: ValueError: abc"
+    log = Path(run.log).read_text()
+    assert "red" in log and not set(log) & set("\x1b\x07\x08\u202e\x9b")
