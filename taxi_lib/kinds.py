@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, JsonValue, TypeAdapter, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    JsonValue,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
@@ -77,6 +84,12 @@ def _wrapped(convert: Callable[[object], str]) -> Callable[[object], str]:
     return convert_or_refuse
 
 
+def _finite(value: object) -> object:
+    json.dumps(value, allow_nan=False)  # JSON has no NaN and no infinity, however deep they lie
+    return value
+
+
+_Json = Annotated[JsonValue, AfterValidator(_finite)]
 # The values that a notebook gets are those of JSON: a date arrives as "2021-01-15", a path as a
 # text, because papermill can write nothing else down as Python.
 KINDS: dict[str, Any] = {
@@ -87,11 +100,11 @@ KINDS: dict[str, Any] = {
     "None": type(None),
     "date": _text(_date_text, "date"),
     "Path": _text(_path_text, "path"),
-    "list": Annotated[list[JsonValue], BeforeValidator(_parsed), WithJsonSchema({"type": "array"})],
+    "list": Annotated[list[_Json], BeforeValidator(_parsed), WithJsonSchema({"type": "array"})],
     "dict": Annotated[
-        dict[str, JsonValue], BeforeValidator(_parsed), WithJsonSchema({"type": "object"})
+        dict[str, _Json], BeforeValidator(_parsed), WithJsonSchema({"type": "object"})
     ],
-    "Any": JsonValue,
+    "Any": _Json,
 }
 # Other names of the same types.
 _ALIASES = {"List": "list", "Sequence": "list", "Dict": "dict", "Mapping": "dict"}
