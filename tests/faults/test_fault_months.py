@@ -250,6 +250,14 @@ def test_zones_of_any_numeric_type_become_whole_numbers(write_month: WriteMonth,
     ]
 
 
+def test_zones_that_are_written_as_a_dictionary_are_read_like_any_other(write_month: WriteMonth):
+    expected, _ = read(path := write_month())
+    trips = pa.Table.from_pandas(five_trips())
+    zones = trips["PULocationID"].dictionary_encode()
+    pq.write_table(trips.set_column(2, "PULocationID", zones), path)
+    pd.testing.assert_frame_equal(read(path)[0], expected)
+
+
 @pytest.mark.parametrize("kind", ["Float64", "Int64", "float64"])
 @pytest.mark.parametrize("column", ["PULocationID", "DOLocationID", "trip_distance"])
 def test_a_number_that_is_missing_is_dropped_and_counted(
