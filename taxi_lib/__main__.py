@@ -1,7 +1,12 @@
 """The command line, ``python -m taxi_lib``: run, status, prune, list, data, ui, lab."""
 
 import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    # Until there is something to clean up.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
 
 # `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
 # that happens to lie there is not meant.
@@ -111,6 +116,7 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
     with services.prefect_server():
         from taxi_lib.walkthrough import walkthrough
 
+        _on_interrupt("")  # it says itself what it stops
         state = walkthrough(**request, run_dir=run_dir, return_state=True)
         report = state.result(raise_on_failure=False)
     if isinstance(report, TaxiError):
@@ -222,8 +228,21 @@ def _as_text(argument: str) -> str:
         ) from None
 
 
+def _on_interrupt(told: str) -> None:
+    """Let the first Ctrl-C end what goes on; the next ones must not end the cleaning up."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.write(2, told.encode())
+        raise KeyboardInterrupt
+
+    if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, stop)
+
+
 def main() -> None:
     """Run the command line; what is refused is one sentence and exit status 2."""
+    _on_interrupt("Stopped.\n")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # it may be unable to show a dot, as latin-1 is
             stream.reconfigure(errors="backslashreplace")

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +156,31 @@ def test_a_server_that_is_stopped_and_started_again_does_not_stop_the_walkthroug
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0, printed
     assert set(statuses(summary_of(project.run_dir)).values()) == {"completed"}
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_many_interrupts_end_a_walkthrough_like_one(project: Project):
+    process = project.start_and_wait()
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.endswith("Stopping what runs; `run --resume` goes on with the rest.\n")
+    assert summary_of(project.run_dir)["status"] == "interrupted"
+    assert belonging_to(project.runs) == []
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2])
+def test_many_interrupts_before_a_walkthrough_end_it_in_one_word(project: Project, seconds: float):
+    process = start(*project.arguments, **project.env)
+    time.sleep(seconds)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.removeprefix("Starting Prefect …\n") == "Stopped.\n"
 
 
 @pytest.mark.usefixtures("prefect_api")
