@@ -111,7 +111,8 @@ class _Screen:
         if kind in "AF":
             self._go(self.row - (far or 1), 0 if kind == "F" else self.column)
         elif kind in "BE":
-            self._go(self.row + min(far or 1, _REACH), 0 if kind == "E" else self.column)
+            below = min(self.row + (far or 1), len(self.lines) - 1)  # it does not make lines
+            self._go(below, 0 if kind == "E" else self.column)
         elif kind in "CDG":
             step = {"C": far or 1, "D": -(far or 1), "G": (far or 1) - 1 - self.column}[kind]
             self.column = min(max(0, self.column + step), 1000 + len(line))

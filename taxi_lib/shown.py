@@ -16,6 +16,7 @@ from taxi_lib.screen import LONGEST, fold, settled, shortened
 
 _MOST = 4_000_000  # characters of a page, without its pictures
 _MOST_IN_PICTURES = 40_000_000
+_LONGEST_ERROR = 50_000  # characters of a traceback
 _EACH = 300  # characters that nbconvert writes around an output
 PICTURE = "image/png"  # where nbconvert's template finds the picture, of whatever kind
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
@@ -73,7 +74,8 @@ class Shown:
         shown, left_out = [], 0
         for output in outputs:
             one = self._output(output)
-            cost = _EACH + sum(map(_cost, (one.get("text", ""), *one.get("data", {}).values())))
+            texts = [one.get("text", ""), *one.get("traceback", []), *one.get("data", {}).values()]
+            cost = _EACH + sum(map(_cost, texts))
             if cost > self.left:
                 left_out += 1
                 continue
@@ -91,9 +93,12 @@ class Shown:
             return _output(kind, name=name, text=shortened(settled(fold(_text(output.text)))))
         if kind == "error":
             lines = output.get("traceback")
-            lines = [shortened(_text(line)) for line in lines] if isinstance(lines, list) else []
+            lines = [_text(line) for line in lines] if isinstance(lines, list) else []
             last = f"{output.get('ename')}: {output.get('evalue')}"
-            return _output(kind, ename="", evalue="", traceback=lines or [last])
+            text = "\n".join(lines or [last])
+            if len(text) > _LONGEST_ERROR:
+                text = f"{text[:_LONGEST_ERROR]}\n[… {len(text):,} characters: see the notebook …]"
+            return _output(kind, ename="", evalue="", traceback=[text])
         kind = kind if kind == "execute_result" else "display_data"
         data, told = (output.get(n) for n in ("data", "metadata"))
         form, content = self._form(data if isinstance(data, Mapping) else {}, told)

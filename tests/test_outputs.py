@@ -51,6 +51,7 @@ def test_a_text_that_grows_is_folded_in_time():
         text = added(text, f"\r{step}")
     assert time.process_time() - started < 5
     assert fold("\x1b[A" * 50_000 + "a") == "a"
+    assert fold("\x1b[50Ba" * 50_000).count("\n") == 0
 
 
 def test_a_long_text_loses_its_middle_and_says_how_much_however_often():

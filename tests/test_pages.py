@@ -271,6 +271,12 @@ def test_whatever_a_notebook_says_of_itself_its_page_is_written(tmp_path: Path, 
     cell.metadata, cell.id = NotebookNode(metadata), "x onload=1"
     cell.outputs += [
         {"output_type": "error", "ename": "E<b>", "evalue": "v", "traceback": None},
+        {
+            "output_type": "error",
+            "ename": "E",
+            "evalue": "v",
+            "traceback": ["\x1b[31m<b>"] * 20_000,
+        },
         {"output_type": "stream", "name": "<b>", "text": ["a", "b"]},
     ]
     page = page_of(
