@@ -19,8 +19,9 @@ from taxi_lib.results import Value
 # The words of a name that say that its value is a secret, if they come last or before one of
 # _LAST: `api_key` and `aws_access_key_id`, but neither `key_column` nor `token_limit`.
 _SECRET_WORDS = re.compile(
-    r"(^|_)(password|passwd|passphrase|passcode|pwd|pw|secret|secrets|credential|credentials|creds"
-    r"|bearer|jwt|auth|apikey|authkey|privatekey|secretkey|accesskey|accesstoken|authtoken|userpass"
+    r"(^|_)([a-z]*(password|passwd|passphrase|passcode|apikey|authkey|privatekey|secretkey|accesskey"
+    r"|accesstoken|authtoken|apitoken)|pwd|pw|secret|secrets|credential|credentials|creds"
+    r"|bearer|jwt|auth|userpass"
     r"|(db|user|smtp|mysql|postgres|pg|sql|ftp|admin|root|mail|email|login)_?(pass|password)"
     r"|(api|access|private|secret|signing|encryption|auth|ssh|gpg|rsa|tls|ssl|fernet|hmac|account"
     r"|storage|subscription|license|master|shared|service|deploy|client|consumer|bot|webhook"

@@ -509,6 +509,7 @@ def test_a_line_that_contradicts_itself_is_refused(
             "api_key_prod = ''",
             "azure_sas_token=''",
         ),
+        *("mypassword = ''", "sshpassphrase = ''", "githubapikey = ''"),
     ],
 )
 def test_a_text_that_sounds_like_a_secret_is_to_be_called_one(
