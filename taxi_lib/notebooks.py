@@ -51,11 +51,6 @@ def read_notebook(path: Path) -> NotebookNode:
     notebook = nbformat.from_dict(
         {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
     )
-    try:
-        json.dumps(notebook, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        why = "its metadata holds half a character"
-        raise _no_notebook(path.name, why, "save it with JupyterLab") from error
     if any(map(is_injected, notebook.cells)):
         raise ContractError(
             f"{path.name} is an executed copy, with parameters put in: run the notebook it is of, "
@@ -229,12 +224,7 @@ def _texts(value: object, what: str, name: str) -> list[str]:
     texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(t, str | None) for t in texts):
         raise _wrong(name, what, value, "a text or a list of texts")
-    texts = [text for text in texts if text]
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise _wrong(name, what, error.object[error.start], "whole characters") from error
-    return texts
+    return [text for text in texts if text]
 
 
 def _wrong(name: str, what: str, value: object, expected: str) -> ContractError:

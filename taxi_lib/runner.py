@@ -89,9 +89,9 @@ class _Attempt:
             self.failed_at: int | None = None
             self.may_pass = False
             error = self._execute()
-            self.narrator.settle()
             failed_cell = self.narrator.source if error else None
-            notebook, results = self._keep(), {}
+            notebook, results = self._keep(), {}  # first: a full disk may not take the log's end
+            self.narrator.settle()
             if notebook:
                 results, fault = self._evidence(notebook)
                 error = error or fault

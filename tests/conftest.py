@@ -159,7 +159,9 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAXI_RUNS_DIR", str(folder))
     # MLflow sets this itself once it is told a store; afterwards it shall be as before.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT", raising=False)
+    # We set this one likewise; set first, because only then it is removed at the end.
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", "")
+    monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT")
     return folder
 
 
