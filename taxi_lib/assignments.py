@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 _LOCK = threading.Lock()
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -37,6 +38,11 @@ class Setting:
     node: ast.AST
     made_of: tuple[ast.AST, ...] = ()
 
+    @cached_property
+    def uses(self) -> set[str]:
+        """The names that decide its value."""
+        return {name for part in self.made_of for name in _read_by(ast.walk(part))}
+
 
 def parse(source: str) -> ast.Module | None:
     """Return a cell's code as a tree, magics as calls of functions; None when it is no Python."""
@@ -56,7 +62,12 @@ def _without_magics(source: str) -> str:
     return TransformerManager().transform_cell(source)
 
 
-def set_again(name: str, cells: Mapping[int, ast.Module]) -> tuple[int, ast.AST] | None:
+def settings_of(cells: Mapping[int, ast.Module]) -> list[tuple[int, Setting]]:
+    """Return all that the code of cells sets, each with the number of its cell."""
+    return [(number, made) for number, code in cells.items() for made in settings_in(code.body)]
+
+
+def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, ast.AST] | None:
     """Return where code first sets a name to what is not made of the value it had, if it does.
 
     ``month = month.strip()`` and ``if month is None: month = …`` use the value.
@@ -65,16 +76,15 @@ def set_again(name: str, cells: Mapping[int, ast.Module]) -> tuple[int, ast.AST]
     ----------
     name : str
         What may be set.
-    cells : mapping of int to ast.Module
-        The code of cells in their order, by their numbers.
+    settings : iterable of (int, Setting)
+        From :func:`settings_of`, in the order of the cells.
     """
     derived = {name}
-    for number, code in cells.items():
-        for setting in settings_in(code.body):
-            if any(reads(part, derived) for part in setting.made_of):
-                derived.add(setting.name)
-            elif setting.name == name:
-                return number, setting.node
+    for number, setting in settings:
+        if setting.uses & derived:
+            derived.add(setting.name)
+        elif setting.name == name:
+            return number, setting.node
     return None
 
 
@@ -90,12 +100,16 @@ def reads(code: ast.AST, names: set[str], *, at_once: bool = False) -> bool:
     at_once : bool
         Leave out what only a later call of a function reads.
     """
-    nodes = list(_at_once(code) if at_once else ast.walk(code))
+    return bool(_read_by(_at_once(code) if at_once else ast.walk(code)) & names)
+
+
+def _read_by(code: Iterable[ast.AST]) -> set[str]:
+    nodes = list(code)
     loaded = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     if loaded & _BY_TEXT:
         texts = (str(node.value) for node in nodes if isinstance(node, ast.Constant))
         loaded |= {word for text in texts for word in re.findall(r"\w+", text)}
-    return bool(loaded & names)
+    return loaded
 
 
 def _at_once(node: ast.AST) -> Iterator[ast.AST]:

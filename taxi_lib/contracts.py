@@ -15,7 +15,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from taxi_lib import settings
-from taxi_lib.assignments import parse, reads, set_again, settings_in
+from taxi_lib.assignments import Setting, parse, reads, set_again, settings_in, settings_of
 from taxi_lib.declarations import Line, parse_parameters, parse_results, short
 from taxi_lib.errors import ContractError
 from taxi_lib.fields import Field
@@ -138,17 +138,18 @@ def read_contract(path: Path) -> Contract:
         if len(cells) > 1:
             raise ContractError(f"{path.name} has {len(cells)} cells tagged {tag}: keep one.")
     prose = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    titles = [heading for source in prose for heading in headings(source)]
+    titles = (heading for source in prose for heading in headings(source))  # the first will do
     title = next((text for level, text in titles if level == 1), path.stem)
     results = tuple(parse_results("".join(promises), path.name))
     if not takes:
         return Contract(path, title, (), results)
     before, after = _code_around(notebook)
+    later = settings_of(after)  # once: there are many parameters, and much code
     known = {setting.name for code in before for setting in settings_in(code.body)}
     parameters, lines = parse_parameters(takes[0], path.name, known)
     fixed = {}
     for p in parameters:
-        fixed |= _unused(p.name, lines, after, path.name)
+        fixed |= _unused(p.name, lines, later, path.name)
     computed = {setting.name: line for line in lines for setting in settings_in([line.code])}
     for name in computed.keys() - {p.name for p in parameters}:
         fixed[name] = (
@@ -176,7 +177,7 @@ def _code_around(notebook: NotebookNode) -> tuple[list[ast.Module], dict[int, as
 
 
 def _unused(
-    name: str, lines: list[Line], after: dict[int, ast.Module], notebook: str
+    name: str, lines: list[Line], later: list[tuple[int, Setting]], notebook: str
 ) -> dict[str, str]:
     """Return why a notebook would not use the value that a parameter is given, if it would not.
 
@@ -192,7 +193,7 @@ def _unused(
             why = f"{cell} uses its default in {short(line.text)}: move that line to a cell below."
         elif reads(line.code, early):
             early |= sets
-    if found := set_again(name, after):
+    if found := set_again(name, later):
         number, place = found
         line = short(ast.unparse(place).splitlines()[0])
         why = (
