@@ -13,7 +13,8 @@ import sys
 
 TRAIN = """
 import time
-from taxi_lib import data, features, models, sources
+from taxi_lib import features, models
+from taxi_lib.trips import data, sources
 trips, _ = data.read_trips(sources.fetch_months("2021-01")[0])
 trips = features.add_pair(trips)
 begun = time.perf_counter()

@@ -3,16 +3,6 @@
 import os
 import signal
 import sys
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    # Until there is something to clean up.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
-
-# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
-# that happens to lie there is not meant.
-if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
-    del sys.path[0]
-
 import time
 from contextlib import suppress
 from io import TextIOWrapper
@@ -21,22 +11,29 @@ from typing import Annotated
 
 import typer
 
-from taxi_lib import history, services, settings
+from taxi_lib import services, settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
-from taxi_lib.processes import module
-from taxi_lib.report import show
-from taxi_lib.terminal import say
+from taxi_lib.months import Source
+from taxi_lib.runner import past_runs
+from taxi_lib.runner.console import say, show
+from taxi_lib.services.processes import module
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    # Until there is something to clean up.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
+# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
+# that happens to lie there is not meant.
+if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
+    del sys.path[0]
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Run the lessons of the Taxi Workbook.",
 )
-
 Notebooks = Annotated[list[str] | None, typer.Argument(help="Numbers or names, such as 01 06.")]
 Parameters = Annotated[list[str], typer.Option("-p", "--parameter", help="name=value; repeatable.")]
-Source = Annotated[settings.Source, typer.Option(help="Where the months come from.")]
+SourceOption = Annotated[Source, typer.Option(help="Where the months come from.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="The folder of the months.", exists=True, file_okay=False)
 ]
@@ -54,7 +51,7 @@ Seconds = Annotated[float | None, typer.Option(min=0.1, help="How long it may ta
 def run(
     notebooks: Notebooks = None,
     parameters: Parameters = [],  # noqa: B006 (typer reads it)
-    source: Source | None = None,
+    source: SourceOption | None = None,
     data_dir: DataDir = None,
     folder: Folder = None,
     run_dir: RunDir = None,
@@ -79,7 +76,7 @@ def run(
                 "--resume asks again for what that run was asked for: leave out the notebooks, "
                 "-p, --source and --folder."
             )
-        run_dir, before = history.to_resume(run_dir)
+        run_dir, before = past_runs.to_resume(run_dir)
         say(f"Going on with {run_dir} ({before['status']}) …")
         if before.get("data_dir") and not data_dir:
             os.environ["TAXI_DATA_DIR"] = before["data_dir"]
@@ -91,11 +88,11 @@ def run(
 def _request(
     notebooks: list[str] | None,
     parameters: list[str],
-    source: settings.Source | None,
+    source: Source | None,
     folder: Path | None,
 ) -> dict[str, object]:
     """Return what is asked for, or refuse it before anything is started."""
-    from taxi_lib.contracts import check_request, find_notebooks
+    from taxi_lib.runner.contracts import check_request, find_notebooks
 
     given = dict(_split(parameter) for parameter in parameters)
     if len(given) < len(parameters):
@@ -133,31 +130,31 @@ def _walk(request: dict[str, object], run_dir: Path | None) -> None:
 def status(
     notebooks: Notebooks = None,
     parameters: Parameters = [],  # noqa: B006
-    source: Source = "auto",
+    source: SourceOption = "auto",
     data_dir: DataDir = None,
     folder: Folder = None,
 ) -> None:
     """Say of each lesson whether it would be run again, and which input has changed."""
-    from taxi_lib import freshness
+    from taxi_lib import plan
 
     if data_dir:
         os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
     request = _request(notebooks, parameters, None, folder)
-    for name, reason in freshness.reasons(request, source):
+    for name, reason in plan.reasons(request, source):
         say(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
 
 
 @app.command()
 def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] = 10) -> None:
     """Remove the files of all but the newest runs, but none that something still needs."""
-    for folder in history.prune(keep, tell=print):
+    for folder in past_runs.prune(keep, tell=print):
         say(f"Removed {folder}")
 
 
 @app.command("list")
 def list_(folder: Folder = None) -> None:
     """List the lessons with what they take and give."""
-    from taxi_lib.contracts import find_notebooks
+    from taxi_lib.runner.contracts import find_notebooks
 
     for contract in find_notebooks(folder=folder):
         say(f"{contract.name}\n    {contract.title}")
@@ -174,10 +171,10 @@ def list_(folder: Folder = None) -> None:
 @app.command()
 def data(
     months: Annotated[list[str] | None, typer.Argument(help="Such as 2021-01 2021-02.")] = None,
-    source: Source = "tlc",
+    source: SourceOption = "tlc",
 ) -> None:
     """Fetch months into the data folder."""
-    from taxi_lib.sources import fetch_months
+    from taxi_lib.trips.sources import fetch_months
 
     wanted = dict.fromkeys(months or ["2021-01", "2021-02"])
     for file in fetch_months(*wanted, source=source):

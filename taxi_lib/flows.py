@@ -19,11 +19,10 @@ from prefect.states import Failed
 from prefect.tasks import Task
 from pydantic import PositiveInt
 
-from taxi_lib import data, sources
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
-from taxi_lib.files import MonthFile
-from taxi_lib.months import check_different, check_month, month_range, previous_month
-from taxi_lib.settings import Source
+from taxi_lib.months import Source, check_different, check_month, month_range, previous_month
+from taxi_lib.trips import data, sources
+from taxi_lib.trips.data import MonthFile
 
 
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:

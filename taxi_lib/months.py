@@ -2,9 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Literal
 
 from taxi_lib.errors import ContractError
 
+# Where months may come from; see taxi_lib.trips.sources.
+Source = Literal["auto", "local", "tlc", "synthetic"]
 # The TLC's records begin in 2009.
 MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
 

@@ -19,13 +19,9 @@ A relative path is taken from the current folder; other processes are given it i
 
 import os
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from taxi_lib.errors import TaxiError
-
-# Where months may come from; see taxi_lib.sources.
-Source = Literal["auto", "local", "tlc", "synthetic"]
 
 # They would lead to a profile, a database, an experiment or a run of your own, which lessons have
 # no business with; MLflow sets the last three by itself, and another store does not know them.
@@ -38,7 +34,6 @@ _OF_YOURS = (
     "PREFECT_API_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
 )
-
 TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 

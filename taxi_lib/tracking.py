@@ -6,8 +6,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +17,8 @@ from filelock import FileLock
 from sklearn.pipeline import Pipeline
 
 from taxi_lib import mlflow_store, settings
+from taxi_lib.atomic_files import sha256_of
 from taxi_lib.errors import TaxiError, check_package
-from taxi_lib.keeper import kept
-from taxi_lib.ports import check_free, is_healthy
-from taxi_lib.processes import Command, program
-from taxi_lib.storage import sha256_of
 
 try:
     import mlflow
@@ -35,7 +30,6 @@ try:
 except Exception:
     check_package("mlflow")
     raise
-
 EXPERIMENT = "nyc-green-taxi"
 _log = logging.getLogger(__name__)
 # In a new process: this one keeps its connection to the old file.
@@ -58,7 +52,6 @@ _TRUSTED = [
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBRegressor",
 ]
-
 _SKOPS = "model.skops"  # what MLflow calls the file that a model in skops' format is in
 _FINGERPRINTS = "taxi.files"  # a tag of each model: the SHA-256 of its files by their names
 
@@ -126,7 +119,9 @@ def _diagnosis(store: Path, error: str) -> TaxiError | None:
     revision = mlflow_store.revision(store)
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     if any(migrations.glob(f"{revision}_*.py")):
-        command = shlex.join([program("mlflow"), "db", "upgrade", f"sqlite:///{store}"])
+        command = shlex.join(
+            [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{store}"]
+        )
         return _useless(store, "it is of an older MLflow", f"make a copy of it, then run {command}")
     fault = f"it is of a newer MLflow than {mlflow.__version__}, which does not know {revision}"
     return _useless(store, fault, f"use that newer MLflow, or {_NEW}")
@@ -155,40 +150,6 @@ def _enter(experiment: str, artifacts: str | None = None) -> str:
         client.restore_experiment(found.experiment_id)
         _log.warning("MLflow's experiment %s was deleted: it is back, with its runs.", experiment)
     return mlflow.set_experiment(experiment).experiment_id
-
-
-@contextmanager
-def page(port: int = 5000) -> Iterator[str]:
-    """Serve MLflow's page on the workbook's store, on loopback; yield the experiment's address.
-
-    Raises
-    ------
-    TaxiError
-        When the port is taken, or the page does not come up.
-    """
-    if not settings.store_file():
-        yield settings.tracking_uri()  # a server brings its own page
-        return
-    runs = f"#/experiments/{use_store()}/runs"
-    own = {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
-        # Its jobs would be a process more, for what the workbook does not use.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "TAXI_MLFLOW_START": runs,
-    }
-    serve = ["-P", "-m", "uvicorn", "--factory", "taxi_lib.mlflow_page:app"]
-    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-    lock = settings.lock_file("mlflow-page.lock")
-
-    def command(_: str | None) -> Command:
-        check_free(port)
-        env = os.environ | settings.environment() | own
-        # Its Python looks for modules where it works: nothing of yours lies among the locks.
-        start = [sys.executable, *serve, *where]
-        return Command(start, env, f"http://127.0.0.1:{port}", cwd=lock.parent)
-
-    with kept(lock, command, is_healthy) as address:
-        yield f"{address}/{runs}"
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:

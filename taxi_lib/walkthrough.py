@@ -14,16 +14,17 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
-from taxi_lib import contracts, masking, mlflow_store, report, settings, summary, zombies
+from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import ContractError, TaxiError
-from taxi_lib.fingerprints import inputs_of
 from taxi_lib.flows import real_if_deployed, settle_source
-from taxi_lib.kernels import Limits
-from taxi_lib.ongoing import Ongoing, registered
-from taxi_lib.processes import MARK, mark_within
-from taxi_lib.progress import Board
-from taxi_lib.settings import Source
-from taxi_lib.steps import Step, Walk, run_side_by_side
+from taxi_lib.months import Source
+from taxi_lib.plan import inputs_now
+from taxi_lib.runner import console, contracts, live_run, masking, run_folder
+from taxi_lib.runner.console import Board
+from taxi_lib.runner.kernel.launch import Limits
+from taxi_lib.runner.live_run import Ongoing, registered
+from taxi_lib.runner.tasks import Step, Walk, run_side_by_side
+from taxi_lib.services.processes import MARK, mark_within
 
 
 def _form() -> dict[str, Any]:
@@ -94,9 +95,9 @@ def walkthrough(
     started = time.monotonic()
     request = _request(dict(runtime.flow_run.parameters))
     lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
-    target, jobs = summary.run_folder(run_dir), jobs or (1 if folder else _cores())
+    target, jobs = run_folder.run_folder(run_dir), jobs or (1 if folder else _cores())
     api, mark = _server(), mark_within(os.environ, token_hex(4))
-    for dead in zombies.recover(api):
+    for dead in live_run.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
     for change in mlflow_store.move_out():
         get_run_logger().warning(change)
@@ -110,16 +111,16 @@ def walkthrough(
     )
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
-    summary.check_folder(target)
+    run_folder.check_folder(target)
     this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
-    with registered(this), summary.told(target, request):
+    with registered(this), run_folder.told(target, request):
         steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
         runs = run_side_by_side(steps, walk, jobs, force)
-        outcome = summary.write(runs, made_by, time.monotonic() - started, target, request)
+        outcome = run_folder.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
-        key="walkthrough-summary", description=outcome["status"], table=report.rows(outcome)
+        key="walkthrough-summary", description=outcome["status"], table=console.rows(outcome)
     )
-    failures = report.failures(outcome)
+    failures = console.failures(outcome)
     return Failed(message=failures, data=outcome) if failures else outcome
 
 
@@ -141,7 +142,7 @@ def _plan(
 
 def _step(lesson: contracts.Contract, given: dict[str, Any], made_up: bool) -> Step:
     values = lesson.check(given)
-    return Step(lesson, values, partial(inputs_of, lesson, values, made_up))
+    return Step(lesson, values, partial(inputs_now, lesson, values, made_up))
 
 
 def _server() -> str:

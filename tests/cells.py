@@ -6,9 +6,9 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from taxi_lib.contracts import read_contract
-from taxi_lib.results import NotebookRun
-from taxi_lib.runner import Surroundings, run_notebook
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.execution import Surroundings, run_notebook
+from taxi_lib.runner.notebook_run import NotebookRun
 
 GREETING = 'greeting: str = "hello"  # what to say'
 

@@ -91,7 +91,7 @@ def prefect_server() -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from quarters import lessons_left
 
-    from taxi_lib.services import kept_server
+    from taxi_lib.services.prefect_local import kept_server
 
     with kept_server() as address:
         yield address

@@ -8,8 +8,8 @@ import pytest
 from conftest import refused
 from nbformat.v4 import new_code_cell, new_notebook
 
-from taxi_lib.contracts import check_request, read_contract
 from taxi_lib.errors import ContractError
+from taxi_lib.runner.contracts import check_request, read_contract
 
 Write = Callable[..., Path]
 

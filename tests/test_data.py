@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from conftest import five_trips, real_month_path
 
-from taxi_lib.data import read_trips
-from taxi_lib.files import MonthFile, check_file
+from taxi_lib.trips.data import MonthFile, check_file, read_trips
 
 WriteMonth = Callable[..., Path]
 

@@ -11,9 +11,9 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
-from taxi_lib.commands import shell
-from taxi_lib.records import wait_for
 from taxi_lib.services import process_worker
+from taxi_lib.services.commands import shell
+from taxi_lib.services.prefect_client import wait_for
 
 pytestmark = pytest.mark.slow
 

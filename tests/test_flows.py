@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from prefect import Task, flow
 
-from taxi_lib import flows, sources, tracking
+from taxi_lib import flows, tracking
 from taxi_lib.errors import MissingMonthError, UnreachableError
+from taxi_lib.trips import sources
 from taxi_lib.walkthrough import walkthrough
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]

@@ -14,7 +14,7 @@ from walks import run, summary_of
 
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
-from taxi_lib.processes import program
+from taxi_lib.services.processes import program
 
 UNSET = dict.fromkeys(("TAXI_RUNS_DIR", "TAXI_DATA_DIR", "MLFLOW_TRACKING_URI", "PREFECT_HOME"))
 SHOW = """import taxi_lib

@@ -12,9 +12,9 @@ import pytest
 from cells import run_path, write_cells
 
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import kept
-from taxi_lib.ports import free_port, is_free
-from taxi_lib.processes import Command
+from taxi_lib.services.ports import free_port, is_free
+from taxi_lib.services.processes import Command
+from taxi_lib.services.shared_process import kept
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """

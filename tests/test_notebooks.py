@@ -10,7 +10,7 @@ from conftest import ROOT, link_real_months, real_month_path
 from nbformat import NotebookNode
 from quarters import Quarters, on_the_server, own
 
-from taxi_lib.contracts import read_contract
+from taxi_lib.runner.contracts import read_contract
 
 LESSONS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

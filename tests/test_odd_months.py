@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT
 
 from taxi_lib import features
-from taxi_lib.data import read_trips
 from taxi_lib.errors import DataError
-from taxi_lib.sources import fetch_months
+from taxi_lib.trips.data import read_trips
+from taxi_lib.trips.sources import fetch_months
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 TIMES = ["lpep_pickup_datetime", "lpep_dropoff_datetime"]

@@ -9,11 +9,11 @@ from bs4 import BeautifulSoup
 from cells import run_path, write_cells
 from nbformat import NotebookNode
 
-from taxi_lib.contracts import read_contract
-from taxi_lib.kept import MOST
-from taxi_lib.narrator import Narrator
-from taxi_lib.results import NotebookRun
-from taxi_lib.screen import LONGEST, added, fold, settled, shortened
+from taxi_lib.runner.cell_progress import Narrator
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.kernel.outputs import MOST
+from taxi_lib.runner.notebook_run import NotebookRun
+from taxi_lib.runner.screen import LONGEST, added, fold, settled, shortened
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from conftest import refused
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput
 
-from taxi_lib import history, mlflow_store, settings
+from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import TaxiError
+from taxi_lib.runner import past_runs
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_a_run_whose_files_mlflow_needs_is_not_pruned(
 ):
     point(client, runs[0])
     told = []
-    assert history.prune(1, told.append) == []
+    assert past_runs.prune(1, told.append) == []
     assert told == [f"{runs[0]} stays, because {what} needs files in it."]
     assert all((folder / "model.bin").exists() for folder in runs)
 
@@ -120,7 +121,7 @@ def test_a_run_whose_files_another_run_needs_is_not_pruned(
 ):
     what = point(*runs)
     told = []
-    assert history.prune(1, told.append) == []
+    assert past_runs.prune(1, told.append) == []
     assert told == [f"{runs[0]} stays, because {what} needs files in it."]
 
 
@@ -132,22 +133,22 @@ def test_a_run_that_is_needed_keeps_what_it_needs_itself(runs: tuple[Path, Path]
     a_result(*runs)
     for seconds, folder in enumerate((oldest, *runs)):
         os.utime(folder / "summary.json", (seconds, seconds))
-    assert history.prune(1) == []
+    assert past_runs.prune(1) == []
     (runs[1] / "summary.json").write_text("{}")
-    assert history.prune(1) == [oldest, runs[0]]
+    assert past_runs.prune(1) == [oldest, runs[0]]
 
 
 def test_a_data_folder_among_the_files_of_a_run_is_not_pruned(
     runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TAXI_DATA_DIR", str(runs[0]))
-    assert history.prune(1) == []
+    assert past_runs.prune(1) == []
 
 
 def test_a_run_that_nothing_needs_is_pruned(runs: tuple[Path, Path], client: MlflowClient):
     an_experiment(client, runs[1])  # its name begins as the other's
     told = []
-    assert history.prune(1, told.append) == [runs[0]] and told == []
+    assert past_runs.prune(1, told.append) == [runs[0]] and told == []
     assert runs[1].exists() and not runs[0].exists()
 
 
@@ -155,7 +156,7 @@ def test_nothing_is_pruned_while_the_store_cannot_be_read(runs: tuple[Path, Path
     store = settings.runs_dir() / "mlflow.db"
     store.write_text("no database" * 1000)
     with refused(TaxiError, str(store), "cannot be read (file is not a database)", "move it away"):
-        history.prune(1)
+        past_runs.prune(1)
     assert runs[0].exists()
 
 

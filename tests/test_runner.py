@@ -10,9 +10,10 @@ from bs4 import BeautifulSoup
 from cells import printed, run_path, write_cells
 from nbformat.v4 import new_code_cell, new_notebook
 
-from taxi_lib import failures
 from taxi_lib.errors import ContractError
-from taxi_lib.results import NotebookRun, read_results, report_results
+from taxi_lib.results import read_results, report_results
+from taxi_lib.runner import failures
+from taxi_lib.runner.notebook_run import NotebookRun
 
 RunCells = Callable[..., NotebookRun]
 

@@ -22,12 +22,12 @@ from prefect.client.schemas.actions import (
 )
 
 from taxi_lib import services
-from taxi_lib.commands import shell
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import kept
-from taxi_lib.names import own_names
-from taxi_lib.ports import free_port, is_free, is_healthy
-from taxi_lib.processes import Command, program
+from taxi_lib.services.commands import shell
+from taxi_lib.services.ports import free_port, is_free, is_healthy
+from taxi_lib.services.prefect_client import own_names
+from taxi_lib.services.processes import Command, program
+from taxi_lib.services.shared_process import kept
 
 
 def port_of(address: str) -> int:

@@ -7,14 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import five_trips, real_month_path, refused
 
-from taxi_lib.errors import (
-    ContractError,
-    DataError,
-    MissingMonthError,
-    TaxiError,
-)
-from taxi_lib.files import MonthFile
-from taxi_lib.sources import banner, fetch_held_out, fetch_months, is_made_up
+from taxi_lib.errors import ContractError, DataError, MissingMonthError, TaxiError
+from taxi_lib.trips.data import MonthFile
+from taxi_lib.trips.sources import banner, fetch_held_out, fetch_months, is_made_up
 
 WriteMonth = Callable[..., Path]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from conftest import refused
 
+from taxi_lib.atomic_files import write_text
 from taxi_lib.errors import TaxiError
-from taxi_lib.storage import write_text
 
 
 @pytest.mark.parametrize("length", [1, 235, 255])

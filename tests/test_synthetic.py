@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from taxi_lib.models import course_model
-from taxi_lib.synthetic import make_month
+from taxi_lib.trips.synthetic import make_month
 
 ANY_MONTHS = ["2009-02", "2020-04", "2021-01", "2024-02", "2031-12"]
 REAL_MONTHS = ["2021-01", "2021-02", "2023-01", "2023-02"]
@@ -88,7 +88,7 @@ def test_the_same_month_is_made_twice_alike(month):
 
 def test_another_process_makes_the_same_month():
     code = (
-        "import pandas as pd; from taxi_lib.synthetic import make_month;"
+        "import pandas as pd; from taxi_lib.trips.synthetic import make_month;"
         "print(pd.util.hash_pandas_object(make_month('2021-01').drop(columns='ehail_fee')).sum())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,7 +123,7 @@ def test_a_month_is_made_in_well_under_a_second():
 
 
 def test_importing_it_is_light():
-    code = "import sys, taxi_lib.synthetic; print({m.split('.')[0] for m in sys.modules})"
+    code = "import sys, taxi_lib.trips.synthetic; print({m.split('.')[0] for m in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"sklearn", "xgboost", "scipy", "mlflow", "prefect"} & eval(run.stdout)
 

@@ -8,9 +8,7 @@ from cells import write_cells
 
 from taxi_lib.__main__ import main
 from taxi_lib.errors import TaxiError
-from taxi_lib.progress import Board
-from taxi_lib.report import show
-from taxi_lib.terminal import printable, say
+from taxi_lib.runner.console import Board, printable, say, show
 
 HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07\x1b]52;c;cm0=\x1b\\\x9b31mre\x08\x00d\x85\u202e\u2066\x1bPx\x1b\\"

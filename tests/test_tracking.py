@@ -22,9 +22,9 @@ from xgboost import XGBRegressor
 
 from taxi_lib import features, mlflow_store, models, settings, tracking
 from taxi_lib.errors import TaxiError
-from taxi_lib.keeper import kept
-from taxi_lib.ports import free_port
-from taxi_lib.processes import Command, program
+from taxi_lib.services.ports import free_port
+from taxi_lib.services.processes import Command, program
+from taxi_lib.services.shared_process import kept
 
 
 @pytest.fixture(scope="module")

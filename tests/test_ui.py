@@ -11,7 +11,7 @@ from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from taxi_lib.commands import shell
+from taxi_lib.services.commands import shell
 
 pytestmark = pytest.mark.slow
 

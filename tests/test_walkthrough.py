@@ -13,8 +13,8 @@ from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import Artifact, FlowRun
 from walks import statuses, walk
 
-from taxi_lib.progress import Board
-from taxi_lib.records import logs_of, tasks_of
+from taxi_lib.runner.console import Board
+from taxi_lib.services.prefect_client import logs_of, tasks_of
 from taxi_lib.walkthrough import walkthrough
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from conftest import ROOT
 
-from taxi_lib.processes import MARK
+from taxi_lib.services.processes import MARK
 
 
 def walk(folder: Path, **arguments: object) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from scipy.optimize import minimize, root
 from scipy.sparse.csgraph import shortest_path
 from sklearn.linear_model import Ridge
 
-from taxi_lib import synthetic
+from taxi_lib.trips import synthetic
 
 # Before the first year and after the last, their own figures are used.
 # Share of dispatched trips on 1 January: counted for 2021 and 2023, the others guessed from the

@@ -14,10 +14,11 @@ from prefect import get_client
 from prefect.client.schemas import filters
 from walks import statuses, summary_of, walk
 
-from taxi_lib import freshness, history, settings
-from taxi_lib.contracts import read_contract
+from taxi_lib import plan, settings
 from taxi_lib.errors import ContractError
-from taxi_lib.fingerprints import named_as_texts
+from taxi_lib.runner import past_runs
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.fingerprints import named_as_texts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 # A notebook that counts its own runs, where no fingerprint looks.
@@ -47,7 +48,7 @@ def times_run(folder: Path) -> int:
 
 def why_stale(folder: Path, **given: object) -> str:
     request = {"notebooks": None, "parameters": given, "folder": str(folder)}
-    ((_, reason),) = freshness.reasons(request)
+    ((_, reason),) = plan.reasons(request)
     return reason
 
 
@@ -286,7 +287,7 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
     failed = walk(project)
     assert statuses(failed) == {"01_one": "completed", "02_two": "failed"}
     (tmp_path / "mended").touch()
-    folder, before = history.to_resume()
+    folder, before = past_runs.to_resume()
     request = before["request"]
     resumed = walk(**request | {"folder": Path(request["folder"]), "run_dir": folder})
     assert statuses(resumed) == {"01_one": "cached", "02_two": "completed"}
@@ -298,7 +299,7 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
 def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(project: Path):
     for number in range(3):
         walk(project, parameters={"greeting": str(number)})
-    removed = history.prune(keep=1)
+    removed = past_runs.prune(keep=1)
     assert len(removed) == 2 and not any(folder.exists() for folder in removed)
     assert why_stale(project, greeting="2") == ""
     assert why_stale(project, greeting="0") == "parameters (greeting)"
@@ -396,7 +397,7 @@ def test_what_changed_while_a_good_run_went_on_is_said(chain: Path):
     report = walk(chain)
     told = f"data ({chain / 'made.txt'})"
     assert [run["changed"] for run in report["notebooks"]] == [told, ""]
-    assert list(freshness.reasons({"notebooks": None, "parameters": {}, "folder": str(chain)})) == [
+    assert list(plan.reasons({"notebooks": None, "parameters": {}, "folder": str(chain)})) == [
         ("01_make", told),
         ("02_use", ""),
     ]
@@ -464,7 +465,7 @@ def test_runs_that_are_reached_through_a_link_are_the_same_runs(
     monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "link"))
     write_cells(project, "assert False", name="02_two")
     failed = walk(project)
-    folder, _ = history.to_resume()
+    folder, _ = past_runs.to_resume()
     again = walk(project, run_dir=folder)
     assert statuses(again) == {"01_one": "cached", "02_two": "failed"}
     assert again["folder"] == failed["folder"]
@@ -483,7 +484,7 @@ def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
     write_month("2021-01")
     write_one(project, "assert False", parameters='month: str = "2021-01"  # month')
     report = walk(project, cell_seconds=5)
-    _, before = history.to_resume()
+    _, before = past_runs.to_resume()
     assert before["data_dir"] == str(settings.data_dir())
     assert before["request"]["cell_seconds"] == 5 and "run_dir" not in before["request"]
     assert report["status"] == "failed"

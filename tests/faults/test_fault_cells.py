@@ -14,14 +14,14 @@ import requests
 import urllib3
 from cells import printed, raised, run_path, tag, write_cells
 
-from taxi_lib.cell_errors import BESIDE, CommandFailedError, describe
-from taxi_lib.contracts import read_contract
-from taxi_lib.engine import CellFailedError
-from taxi_lib.evidence import find, keep
-from taxi_lib.failures import explain, may_pass
-from taxi_lib.fingerprints import inputs_of
-from taxi_lib.kernels import Limits
-from taxi_lib.results import NotebookRun
+from taxi_lib.runner.cache import find, keep
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.failures import explain, may_pass
+from taxi_lib.runner.fingerprints import inputs_of
+from taxi_lib.runner.kernel.engine import CellFailedError
+from taxi_lib.runner.kernel.errors import BESIDE, CommandFailedError, describe
+from taxi_lib.runner.kernel.launch import Limits
+from taxi_lib.runner.notebook_run import NotebookRun
 
 # What a cell says, and how it fails; where it says itself that it may fail, it does not.
 COMMANDS = {
@@ -228,14 +228,14 @@ def test_what_run_reads_beside_the_notebook_is_found_and_is_an_input(tmp_path: P
         str(tmp_path / name) for name in ("work/sub/helper.py", "work/02_other.ipynb", "shared.py")
     }
     contract = read_contract(path)
-    inputs = inputs_of(contract, {}, made_up=False)
+    inputs = inputs_of(contract, {}, {})
     keep(run, contract, inputs, tmp_path / "work" / "run")
     assert find(contract, inputs, {})[1] == ""
     (tmp_path / "shared.py").write_text("shared = 6")
     assert find(contract, inputs, {}) == (None, "shared.py was changed")
     (tmp_path / "shared.py").write_text("shared = 5")
     (tmp_path / "work" / "sub" / "helper.py").write_text("answer = 43")
-    changed = inputs_of(contract, {}, made_up=False)
+    changed = inputs_of(contract, {}, {})
     assert find(contract, changed, {}) == (None, "helpers, helper.py was changed")
 
 

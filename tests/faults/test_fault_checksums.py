@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 from conftest import as_anybody, five_trips, refused
 
-from taxi_lib.data import read_trips
 from taxi_lib.errors import DataError
-from taxi_lib.files import MonthFile
-from taxi_lib.sources import fetch_months
+from taxi_lib.trips.data import MonthFile, read_trips
+from taxi_lib.trips.sources import fetch_months
 
 NAME = "green_tripdata_2021-01.parquet"
 WriteMonth = Callable[..., Path]

@@ -21,9 +21,10 @@ import pytest
 from conftest import as_anybody, five_trips, refused
 from walks import wait_until
 
-from taxi_lib import download, settings
+from taxi_lib import settings
 from taxi_lib.errors import DataError, MissingMonthError, TaxiError, UnreachableError
-from taxi_lib.sources import fetch_months
+from taxi_lib.trips import download
+from taxi_lib.trips.sources import fetch_months
 
 NAME = "green_tripdata_2021-01.parquet"
 WHOLE = [NAME, f"{NAME}.sha256"]  # what a good download leaves, and nothing else

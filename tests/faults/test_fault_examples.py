@@ -17,10 +17,10 @@ from filelock import FileLock
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from taxi_lib import failures
-from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError
-from taxi_lib.kernels import Limits
+from taxi_lib.runner import failures
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.kernel.launch import Limits
 
 SOURCES = {
     "papermill": ("papermill==2.7.0", "papermill/tests/notebooks"),

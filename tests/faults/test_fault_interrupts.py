@@ -14,8 +14,8 @@ from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun
 from walks import alive, belonging_to, run, start, statuses, summary_of, wait_until
 
-from taxi_lib.ports import free_port, is_healthy
-from taxi_lib.processes import program
+from taxi_lib.services.ports import free_port, is_healthy
+from taxi_lib.services.processes import program
 
 pytestmark = pytest.mark.slow
 

@@ -20,12 +20,12 @@ import pytest
 from cells import printed, run_path, write_cells
 from conftest import refused
 
-from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError, TaxiError
-from taxi_lib.kernels import Limits, scratch_folder
-from taxi_lib.masking import MASK, Veil, mask
-from taxi_lib.processes import stop_marked
-from taxi_lib.results import NotebookRun
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.kernel.launch import Limits, scratch_folder
+from taxi_lib.runner.masking import MASK, Veil, mask
+from taxi_lib.runner.notebook_run import NotebookRun
+from taxi_lib.services.processes import stop_marked
 
 SECRET = "hünter2-sécret"
 DIED = "cell 5/5 · Work: the kernel died (out of memory, or killed)"
@@ -328,7 +328,7 @@ def test_a_long_path_for_temporary_files_stops_no_kernel(
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     if not shorter:
-        monkeypatch.setattr("taxi_lib.kernels._SHORT", (str(tmp_path / "nowhere"),))
+        monkeypatch.setattr("taxi_lib.runner.kernel.launch._SHORT", (str(tmp_path / "nowhere"),))
     run = run_cells(tmp_path, SHOW_SOCKETS)
     assert run.error is None
     told, file = printed(run).splitlines()
@@ -339,7 +339,7 @@ def test_a_long_path_for_temporary_files_stops_no_kernel(
 def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     nowhere = str(tmp_path / "nowhere")
     monkeypatch.setattr("tempfile.tempdir", nowhere)
-    monkeypatch.setattr("taxi_lib.kernels._SHORT", (f"{nowhere}-else",))
+    monkeypatch.setattr("taxi_lib.runner.kernel.launch._SHORT", (f"{nowhere}-else",))
     told = f"neither to {nowhere} nor to {nowhere}-else: set TMPDIR to a folder"
     with refused(TaxiError, told), scratch_folder():
         pass

@@ -14,12 +14,12 @@ from cells import printed, run_path, write_cells
 from conftest import ROOT, as_anybody, refused
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from taxi_lib.contracts import check_request, read_contract
 from taxi_lib.errors import ContractError
-from taxi_lib.fingerprints import code_of
-from taxi_lib.kernels import Surroundings
-from taxi_lib.notebooks import headings, read_notebook
-from taxi_lib.runner import run_notebook
+from taxi_lib.runner.contracts import check_request, read_contract
+from taxi_lib.runner.execution import run_notebook
+from taxi_lib.runner.fingerprints import code_of
+from taxi_lib.runner.kernel.launch import Surroundings
+from taxi_lib.runner.notebook_file import headings, read_notebook
 
 TEXT = 'month: str = "2021-01"  # a month'
 Write = Callable[..., Path]

@@ -13,9 +13,9 @@ from conftest import ROOT, refused
 from prefect.blocks.system import Secret
 from walks import run, statuses, summary_of, walk
 
-from taxi_lib import masking
-from taxi_lib.contracts import read_contract
 from taxi_lib.errors import ContractError, TaxiError
+from taxi_lib.runner import masking
+from taxi_lib.runner.contracts import read_contract
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 SECRET = 'hunter2-"quoted"-ü'

@@ -1,0 +1,1 @@
+"""One notebook or many, run with evidence: knows nothing of taxis, and can be copied out."""

@@ -1,0 +1,137 @@
+"""What is told of a notebook while it runs: which cell, in which section, and what it prints."""
+
+import re
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from nbformat import NotebookNode
+
+from taxi_lib.runner.console import printable
+from taxi_lib.runner.contracts import Contract
+from taxi_lib.runner.notebook_file import headings, is_error_mark, is_injected, label, read_notebook
+from taxi_lib.runner.screen import added, settled
+
+_PATIENCE = 10  # seconds
+_LONG = 100_000  # characters of a line that is not at its end
+_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", re.MULTILINE)
+
+
+class Listener(Protocol):
+    """Who is told each cell as it starts, and what it prints."""
+
+    progress: Callable[[str, float], None]
+    text: Callable[[str], None]
+
+
+class Narrator:
+    """Tell each cell as it starts, by its number in the lesson and the section it stands in.
+
+    Attributes
+    ----------
+    place : str
+        Where the run has got to: ``"cell 7/23 · Train"``.
+    notebook : nbformat.NotebookNode
+        What is run.
+    source : str or None
+        The source of that cell.
+    index : int or None
+        Its place in the notebook that papermill runs.
+    tags : list of str
+        Its tags.
+    """
+
+    def __init__(self, contract: Contract, listener: Listener, log: TextIO) -> None:
+        self.listener, self.log = listener, log
+        self.lesson = label(contract.name)
+        self.place, self.source, self.index = "before the first cell", None, None
+        self.tags: list[str] = []
+        section = contract.title
+        self.places: list[str] = []
+        self.notebook = read_notebook(contract.path)
+        cells = self.notebook.cells
+        # papermill takes its marks out of a copy that it left after a failure.
+        self.cells = [cell for cell in cells if not is_error_mark(cell)]
+        self.line, self.told = "", time.monotonic()
+        for told in _outranked(cells, contract.path.parent):
+            log.write(f"{told}\n")
+        self.given = 0  # how many cells papermill has put in so far
+        for number, cell in enumerate(cells, start=1):
+            if is_error_mark(cell):
+                continue
+            if cell.cell_type == "markdown" and (found := headings(cell.source)):
+                _, section = found[-1]
+            self.places.append(f"cell {number}/{len(cells)} · {section}")
+
+    def cell(self, cell: NotebookNode, cell_index: int) -> None:
+        """Tell that a cell starts."""
+        self.settle()
+        self.index, self.tags = cell_index, cell.metadata.get("tags", [])
+        if is_injected(cell):
+            self.given = 1
+            self.place, self.source = "the parameters as given", cell.source
+        elif cell.cell_type == "code":
+            self._look_at(cell_index - self.given)
+        else:
+            return
+        line = f"{self.lesson} · {self.place}"
+        self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
+        self.listener.progress(line, max(0, cell_index - self.given) / len(self.cells))
+
+    def _look_at(self, index: int) -> None:
+        if 0 <= index < len(self.cells):
+            self.place, self.source = self.places[index], self.cells[index].source
+
+    def text(self, text: str) -> None:
+        """Tell what a cell prints, line by line; of a line that is written over, the last state.
+
+        A bar that takes long is told every few seconds, on a line of its own.
+        """
+        self.line = added(self.line, text)
+        whole, newline, rest = self.line.rpartition("\n")
+        if newline:
+            self._tell(whole + newline)
+            self.line = rest
+        elif len(rest) > _LONG:
+            self._tell(rest)
+            self.line = ""
+        elif time.monotonic() - self.told > _PATIENCE:
+            self._tell(f"{settled(rest)}\n")
+
+    def settle(self) -> None:
+        """Tell what is left of a line that did not end."""
+        if self.line:
+            self._tell(f"{settled(self.line)}\n")
+            self.line = ""
+
+    def _tell(self, text: str) -> None:
+        self.log.write(printable(text))  # a log is read in a terminal, too
+        self.listener.text(text)
+        self.told = time.monotonic()
+
+
+def _outranked(cells: list[NotebookNode], folder: Path) -> Iterator[str]:
+    """Tell of modules beside a notebook that it does not get: others of their names come first."""
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    parts = [part for found in _IMPORT.findall(code) for part in [*found[0].split(","), found[1]]]
+    for name in sorted({part.split()[0].partition(".")[0] for part in parts if part.strip()}):
+        mine = [path for path in (folder / f"{name}.py", folder / name) if _is_module(path)]
+        if not mine:
+            continue
+        packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+        installed = PathFinder.find_spec(name, packages)
+        whose = "Python's own" if name in sys.stdlib_module_names else "the installed"
+        if name in sys.stdlib_module_names or (installed and installed.origin):
+            yield (
+                f"{mine[0].name} beside the notebook is not imported, {whose} {name} comes first: "
+                "give it another name."
+            )
+
+
+def _is_module(path: Path) -> bool:
+    return path.is_file() or (path / "__init__.py").is_file()

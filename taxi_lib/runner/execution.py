@@ -1,0 +1,203 @@
+"""Run one notebook: papermill executes it, and the evidence is kept whatever happens."""
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+
+import nbformat
+import papermill
+
+from taxi_lib.atomic_files import unwritable, write_text
+from taxi_lib.errors import TaxiError
+from taxi_lib.results import Value, read_results
+from taxi_lib.runner import failures
+from taxi_lib.runner.cell_progress import Narrator
+from taxi_lib.runner.console import printable
+from taxi_lib.runner.contracts import Contract, read_contract
+from taxi_lib.runner.html.page import write_page
+from taxi_lib.runner.kernel import engine
+from taxi_lib.runner.kernel.errors import BESIDE
+from taxi_lib.runner.kernel.launch import LEFT_OUT, Kernel, Surroundings
+from taxi_lib.runner.masking import mask, mask_all, reveal
+from taxi_lib.runner.notebook_run import NotebookRun, set_aside
+from taxi_lib.runner.screen import settled, shortened
+from taxi_lib.services.processes import MARK, as_mark, mark_within
+
+
+def run_notebook(
+    contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
+) -> NotebookRun:
+    """Execute a notebook with checked parameters and keep what came of it.
+
+    Parameters
+    ----------
+    contract : Contract
+        The notebook, from :func:`taxi_lib.runner.contracts.find_notebooks`.
+    parameters : dict
+        Values that its contract has checked.
+    surroundings : Surroundings
+        Where its files go, its environment, who is told, how long it may take.
+
+    Returns
+    -------
+    NotebookRun
+        Also when a cell failed, the kernel died, or the notebook broke its promise.
+    """
+    started = time.monotonic()
+    folder = surroundings.folder
+    run = NotebookRun(contract.name, "failed")
+    try:
+        if folder.resolve() == contract.path.resolve().parent:
+            raise TaxiError(f"{folder} holds the notebook itself: choose another folder to run in.")
+        folder.mkdir(parents=True, exist_ok=True)
+        set_aside(folder, contract.name)
+        run = _Attempt(contract, parameters, surroundings).run()
+    except (TaxiError, OSError) as error:
+        told = unwritable(folder, error) if isinstance(error, OSError) else error
+        run = replace(run, error=str(told))
+    return replace(run, seconds=round(time.monotonic() - started, 2))
+
+
+class _Attempt:
+    """One execution of one notebook."""
+
+    def __init__(
+        self, contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
+    ) -> None:
+        self.contract, self.surroundings = contract, surroundings
+        references = contract.references(parameters)
+        self.parameters = parameters | references
+        self.secrets = {name: reveal(name, where) for name, where in references.items()}
+        self.output, self.page, self.log, self.partial = (
+            surroundings.folder / f"{contract.name}{ending}"  # a name may have dots of its own
+            for ending in (".ipynb", ".html", ".log", ".part.ipynb")
+        )
+
+    def run(self) -> NotebookRun:
+        if read_contract(self.contract.path).terms != self.contract.terms:
+            raise TaxiError(
+                f"{self.contract.path.name} takes or promises something else than when the run "
+                "began: run it again."
+            )
+        with self.log.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+            self.narrator = Narrator(self.contract, self.surroundings, log)
+            if left_out := [name for name in LEFT_OUT if self.surroundings.env.get(name)]:
+                log.write(f"The kernel runs without {', '.join(left_out)} in its environment.\n")
+            self.reads: dict[str, str] = {}
+            self.failed_at: int | None = None
+            self.may_pass = False
+            error = self._execute()
+            failed_cell = self.narrator.source if error else None
+            notebook, results = self._keep(), {}  # first: a full disk may not take the log's end
+            self.narrator.settle()
+            if notebook:
+                results, fault = self._evidence(notebook)
+                error = error or fault
+            if error:
+                error = printable(mask(error, self.secrets.values()))
+                log.write(f"FAILED: {error}\n")
+        files = (str(p) if p.exists() else None for p in (self.output, self.page, self.log))
+        status = "failed" if error else "completed"
+        told = (results, error, failed_cell, self.may_pass)
+        return NotebookRun(self.contract.name, status, 0.0, *files, *told, reads=self.reads)
+
+    def _execute(self) -> str | None:
+        """Execute to a temporary file; return what went wrong, if anything."""
+        own = f"{as_mark(self.contract.name)}-{token_hex(4)}"
+        given, beside = self.surroundings.env, str(self.contract.path.parent)
+        env = {name: value for name, value in given.items() if name not in LEFT_OUT}
+        mark = mark_within(env, own)
+        kernel = Kernel(
+            folder=Path(beside) if self.surroundings.work_beside else self.surroundings.folder,
+            env=env
+            | {
+                BESIDE: beside,
+                # MLflow puts the mark on every run that it begins: see live_run.close_tracked.
+                "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
+            },
+            mark=mark,
+            on_cell=self.narrator.cell,
+            on_text=self.narrator.text,
+            secrets=self.secrets,
+            limits=self.surroundings.limits,
+        )
+        try:
+            papermill.execute_notebook(
+                self.narrator.notebook,
+                re.sub("([{}])", r"\1\1", str(self.partial)),  # it takes braces for placeholders
+                self.parameters,
+                engine_name=engine.register(),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                kernel=kernel,
+            )
+        except engine.ExpectedErrorsError:
+            return None
+        except Exception as exception:
+            late = kernel.late.is_set()
+            seconds = kernel.limits.notebook if late else kernel.limits.cell
+            told = failures.explain(exception, late, seconds)
+            told = failures.in_the_way(told, self.contract.path.parent)
+            self.failed_at = self.narrator.index
+            asked = "retry" in self.narrator.tags
+            self.may_pass = asked or (not late and failures.may_pass(exception))
+            return f"{self.narrator.place}: {told}"
+        finally:
+            self.reads = kernel.reads
+        return None
+
+    def _keep(self) -> nbformat.NotebookNode | None:
+        """Move the executed notebook to its name if it is whole; None when there is none."""
+        try:
+            notebook = nbformat.read(self.partial, as_version=4)
+        except (OSError, ValueError, nbformat.reader.NotJSONError):
+            self.partial.unlink(missing_ok=True)  # cut short: a page of half a file helps nobody
+            return None
+        notebook.metadata.papermill["input_path"] = str(self.contract.path)
+        if self.failed_at is not None:
+            failures.point_to(notebook, self.failed_at)
+        for cell in notebook.cells:
+            if "outputs" in cell:
+                cell.outputs = mask_all(_shortened(cell.outputs), self.secrets.values())
+        try:
+            write_text(self.output, nbformat.writes(notebook))
+        except TaxiError:
+            self.partial.unlink()  # on a full disk this makes room for its own successor
+            write_text(self.output, nbformat.writes(notebook))
+        self.partial.unlink(missing_ok=True)
+        return notebook
+
+    def _evidence(self, notebook: nbformat.NotebookNode) -> tuple[dict[str, Value], str | None]:
+        """Return what was reported, and what is wrong with it or with the page, if anything."""
+        results: dict[str, Value] = {}
+        try:
+            write_page(self.output, self.page, self.contract.path.parent)
+            results = read_results(self.output)
+            return results, self._broken_promise(notebook, results)
+        except TaxiError:
+            raise
+        except Exception as error:  # whatever a notebook's outputs may do to nbconvert
+            return results, f"its page or its results: {type(error).__name__}: {error}"
+
+    def _broken_promise(
+        self, notebook: nbformat.NotebookNode, results: dict[str, Value]
+    ) -> str | None:
+        if failures.unfinished(notebook):
+            return f"{self.narrator.place}: {failures.ENDED_EARLY}"
+        try:
+            self.contract.check_results(results)
+        except TaxiError as error:
+            return f"its results: {error}"
+        return None
+
+
+def _shortened(outputs: list) -> list:
+    """Cut what no browser could show; the log has all of it."""
+    for output in outputs:
+        if "text" in output:
+            output["text"] = shortened(settled(output["text"]))
+    return outputs

@@ -1,0 +1,195 @@
+"""What the outcome of a notebook depends on, each part as a fingerprint."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from taxi_lib import settings
+from taxi_lib.atomic_files import fingerprint, sha256_of
+from taxi_lib.results import Value
+from taxi_lib.runner.contracts import Contract
+from taxi_lib.runner.notebook_file import is_injected, read_notebook
+
+Inputs = dict[str, Any]
+
+
+# What only a notebook that runs notebooks itself depends on.
+_RUNS_NOTEBOOKS = {"runner", "plan.py", "walkthrough.py", "__main__.py"}
+_ASKS_FOR_IT = re.compile(
+    r"taxi_lib(?:\.|\s+import\s[^\n;#]*\b|\s+import\s*\([^)]*\b)(?:runner|plan|walkthrough)\b"
+    r"|-m\W+taxi_lib\b"
+)
+
+
+def _library(code: str) -> str:
+    """Return the fingerprint of those parts of the library that a notebook depends on.
+
+    What runs notebooks counts only if the notebook's code asks for it: a change in how the
+    terminal looks makes no lesson stale.
+    """
+    package = Path(__file__).parents[1]
+    parts = (path.relative_to(package) for path in sorted(package.rglob("*.*")))
+    sources = [part for part in parts if "__pycache__" not in part.parts]
+    if not _ASKS_FOR_IT.search(code):
+        sources = [part for part in sources if part.parts[0] not in _RUNS_NOTEBOOKS]
+    files = [part for part in sources if (package / part).is_file()]
+    return sha256_of(*(x for part in files for x in (str(part), (package / part).read_bytes())))
+
+
+def _packages() -> str:
+    """Return the fingerprint of the lock file; where there is none, of what is installed."""
+    checkout = settings.checkout()
+    locked = fingerprint(checkout / "requirements.lock") if checkout else None
+    return locked or sha256_of(*sorted(map(_version_of, metadata.distributions())))
+
+
+def _version_of(package: metadata.Distribution) -> str:
+    """Return name and version; and which commit or folder, of what came from no registry."""
+    return f"{package.name}=={package.version} {package.read_text('direct_url.json') or ''}"
+
+
+def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inputs:
+    """Return what one notebook's outcome depends on.
+
+    Parameters
+    ----------
+    contract : Contract
+        The notebook.
+    values : dict
+        As given to it; its defaults stand in its cells.
+    data : dict
+        The fingerprints of the data that it is given but does not name as files, by name.
+
+    Returns
+    -------
+    dict
+        ``taxi_lib``, ``packages`` and ``python``, which all depend on; ``cells``, ``parameters``,
+        ``helpers`` (the modules beside it) and ``data``: what was handed in, and the files that
+        its parameters name.
+    """
+    notebook = read_notebook(contract.path)
+    beside = contract.path.parent
+    helpers = [p for p in sorted(beside.rglob("*.py")) if _is_helper(p.relative_to(beside), p)]
+    modules = {str(path.relative_to(beside)): path.read_bytes() for path in helpers}
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    texts += [content.decode(errors="replace") for content in modules.values()]
+    return {
+        "taxi_lib": _library("\n".join(texts)),
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "cells": code_of(notebook.cells),
+        # The months' fingerprints say more than where they were looked for.
+        "parameters": {name: value for name, value in values.items() if name != "source"},
+        "helpers": sha256_of(*(part for item in modules.items() for part in item)),
+        "data": data | _files(contract, values),
+    }
+
+
+def _is_helper(name: Path, path: Path) -> bool:
+    """Tell a module from an editor's lock, an environment's packages, a folder called so."""
+    return path.is_file() and not any(part.startswith(".") for part in name.parts)
+
+
+def _files(contract: Contract, values: dict[str, Value]) -> Inputs:
+    named = [field.name for field in contract.parameters if field.is_path]
+    paths = [Path(str(values[name])) for name in named if values.get(name)]
+    return {str(path): fingerprint(path) if path.is_file() else _listing(path) for path in paths}
+
+
+def _listing(folder: Path) -> str:
+    """Return the fingerprint of what lies in a folder: names, sizes and times."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    told = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return sha256_of(*map(str, told))
+
+
+def named_as_texts(
+    contract: Contract, values: dict[str, Value], folder: Path | None
+) -> dict[str, str | None]:
+    """Return the files that a notebook names, but not as paths, with their fingerprints.
+
+    Those are files that a text among its parameters names in full, and what lies in the folder
+    of the run, where an earlier notebook has left it, under a name that stands in its code.
+
+    Parameters
+    ----------
+    contract, values
+        The notebook, and what it is given.
+    folder : pathlib.Path or None
+        Of the run; None when there is none.
+    """
+    told = {p.name: values.get(p.name, p.default) for p in contract.parameters}
+    plain = [told[p.name] for p in contract.parameters if not p.is_path]
+    in_full = [text for value in plain for text in _texts(value) if text.startswith("/")]
+    # No device and no pipe, and a text may be no path at all: pathlib raises then.
+    found = {text: fingerprint(Path(text)) for text in in_full if os.path.isfile(text)}  # noqa: PTH113
+    if folder and folder.is_dir():
+        cells = read_notebook(contract.path).cells
+        code = "\n".join([*_texts(plain), *(c.source for c in cells if c.cell_type == "code")])
+        made = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        found |= {
+            str(name): fingerprint(folder / name)
+            for name in (path.relative_to(folder) for path in made)
+            if not _is_evidence(name, contract.path.parent) and _stands_in(code, name)
+        }
+    return {name: content for name, content in found.items() if content}
+
+
+def _texts(value: Value) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _is_evidence(name: Path, notebooks: Path) -> bool:
+    """Tell what the runner itself has left in the folder of a run."""
+    whose = re.sub(r"\.attempt-\d+$", "", name.stem)
+    kinds = (".ipynb", ".html", ".log", ".json")
+    ours = name.suffix in kinds and (notebooks / f"{whose}.ipynb").exists()
+    return len(name.parts) == 1 and (ours or name.name == "summary.json" or name.name[0] == ".")
+
+
+def _stands_in(code: str, name: Path) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", code) for part in name.parts)
+
+
+def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+    """Return the fingerprint of a notebook's code, whether it was executed or not."""
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    own = [cell for cell in code if not is_injected(cell)]
+    return sha256_of(*(cell.source + str(cell.metadata.get("tags", [])) for cell in own))
+
+
+def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+    """Return the fingerprint of a notebook's prose, and of where it stands."""
+    own = [cell for cell in cells if not is_injected(cell)]
+    return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in own))
+
+
+def key_of(contract: Contract, inputs: Inputs) -> str:
+    """Return the name under which what came of a notebook is kept: other inputs, another name."""
+    return f"{contract.name}-{sha256_of(json.dumps(inputs, sort_keys=True))[:16]}"
+
+
+def differences(before: Inputs, now: Inputs) -> str:
+    """Return in words which inputs are not as they were: ``"parameters (val_month), data (…)"``."""
+    told = []
+    for part, value in now.items():
+        was = before.get(part)
+        if was == value:
+            continue
+        if isinstance(was, dict) and isinstance(value, dict):
+            changed = [n for n in sorted(was.keys() | value.keys()) if was.get(n) != value.get(n)]
+            told.append(f"{part} ({', '.join(changed)})")
+        else:
+            told.append(part)
+    return ", ".join(told)

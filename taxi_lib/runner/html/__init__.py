@@ -1,0 +1,1 @@
+"""The HTML copy of an executed notebook, in which nothing acts."""

@@ -1,0 +1,75 @@
+"""Commands, shown as one would type them in a terminal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from shlex import split
+
+import psutil
+
+from taxi_lib.errors import TaxiError
+from taxi_lib.services.processes import stop
+
+
+def shell(
+    command: str, cwd: Path | None = None, expect: int = 0, seconds: float = 300, show: bool = True
+) -> str:
+    """Run a command, show it with what it prints, and return what it printed.
+
+    Parameters
+    ----------
+    command : str
+        As in a terminal, such as ``"prefect version"``; programs of this environment come
+        first, no shell reads it.
+    cwd : pathlib.Path, optional
+        Where it runs; the current folder when left out.
+    expect : int
+        The exit status it must end with.
+    seconds : float
+        How long it may take.
+    show : bool
+        Print the command and its output.
+
+    Raises
+    ------
+    TaxiError
+        When it ends with another status, with its last words, or is not done in time.
+    """
+    bin_folder = str(Path(sys.executable).parent)
+    plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
+    env = os.environ | plain | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env |= {"PWD": str(cwd.absolute())} if cwd else {}  # as a shell does after cd
+    say = print if show else (lambda *_, **__: None)
+    say(f"$ {command}", flush=True)
+    status, output = _run(split(command), env, cwd, seconds)
+    say(f"{output}\n" if output else "")
+    if status != expect:
+        raise TaxiError(
+            f"{command!r} ended with status {status}, expected {expect}: {output[-500:]}"
+        )
+    return output
+
+
+def _run(arguments: list[str], env: dict[str, str], cwd: Path | None, seconds: float) -> tuple:
+    """Return the exit status and what was printed; leave no child behind."""
+    process = psutil.Popen(
+        arguments,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as late:
+            stop(process, patience=1)
+            told = " ".join(arguments)
+            raise TaxiError(f"{told!r} took longer than {seconds:g} seconds: stopped.") from late
+        except BaseException:
+            stop(process)
+            raise
+    return process.returncode, output.strip()

@@ -1,0 +1,67 @@
+"""A mail server on this machine, and what it has taken."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+from taxi_lib.errors import TaxiError
+from taxi_lib.services.loopback import HOST
+from taxi_lib.services.ports import free_port
+
+
+@dataclass
+class Inbox:
+    """Where a mail server is, and what has arrived.
+
+    Attributes
+    ----------
+    host, port
+        Of the mail server: plain SMTP, no login.
+    messages : list of email.message.EmailMessage
+        In the order of arrival.
+    """
+
+    host: str
+    port: int
+    messages: list[EmailMessage] = field(default_factory=list)
+
+    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:
+        """Keep a message: aiosmtpd calls this for each."""
+        self.messages.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 Kept"
+
+    def wait(self, count: int, seconds: float = 60) -> list[EmailMessage]:
+        """Return the messages once there are so many.
+
+        Raises
+        ------
+        TaxiError
+            When they do not come in time.
+        """
+        deadline = time.monotonic() + seconds
+        while len(self.messages) < count:
+            if time.monotonic() > deadline:
+                raise TaxiError(
+                    f"{len(self.messages)} of {count} messages came within {seconds:.0f} seconds: "
+                    "look at what should have sent them."
+                )
+            time.sleep(0.1)
+        return self.messages
+
+
+@contextmanager
+def mail_server() -> Iterator[Inbox]:
+    """Take e-mail (aiosmtpd, nothing leaves this machine); yield the inbox."""
+    from aiosmtpd.controller import Controller
+
+    inbox = Inbox(HOST, free_port())
+    where = {"hostname": inbox.host, "port": inbox.port, "server_hostname": "localhost"}
+    controller = Controller(inbox, ready_timeout=60, **where)
+    try:
+        controller.start()
+        yield inbox
+    finally:
+        controller.stop()

@@ -1,0 +1,140 @@
+"""Small web services on this machine: animal facts that sometimes fail, and a place to post to.
+
+The facts come in the shape of the public APIs that the course used, which are not always there.
+"""
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from taxi_lib.services.loopback import HOST, guarded_app
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Failure = Literal["error", "slow"]
+CAT_FACTS = (
+    "A cat sleeps for about two thirds of the day.",
+    "A cat's collarbone is not joined to any other bone.",
+    "Cats cannot taste sweetness.",
+    "A house cat can run at about 48 kilometres an hour.",
+    "A cat's whiskers are about as wide as its body.",
+)
+DOG_FACTS = (
+    "A dog's nose print is as unlike any other as a fingerprint.",
+    "Dogs sweat through the pads of their paws.",
+    "A dog has about 300 million receptors for smells.",
+    "A greyhound reaches 70 kilometres an hour.",
+    "Puppies are born deaf.",
+)
+
+
+def make_facts_app(
+    failure_share: float, failure: Failure, slow_seconds: float, seed: int
+) -> "FastAPI":
+    """Return the API: ``/`` and ``/fact`` tell of cats, ``/api/v2/facts`` of dogs.
+
+    Parameters
+    ----------
+    failure_share : float
+        How many of the calls fail, from 0 to 1; the same ones for the same seed.
+    failure : {"error", "slow"}
+        An HTTP 503, or an answer that comes after ``slow_seconds``.
+    slow_seconds : float
+        How late a slow answer is.
+    seed : int
+        Of the failures and of the choice of facts.
+    """
+    from fastapi import FastAPI, HTTPException
+    from fastapi.responses import PlainTextResponse
+
+    app = FastAPI(title="Animal facts", docs_url=None, redoc_url=None)
+    chance, choice = random.Random(seed), random.Random(seed)
+
+    def fail_sometimes() -> None:
+        if chance.random() >= failure_share:
+            return
+        if failure == "error":
+            raise HTTPException(503, "Too many people want to know about animals: try again.")
+        time.sleep(slow_seconds)
+
+    @app.get("/", response_class=PlainTextResponse)
+    def cat_fact_as_text() -> str:
+        fail_sometimes()
+        return choice.choice(CAT_FACTS)
+
+    @app.get("/fact")
+    def cat_fact(max_length: int = 140) -> dict[str, str | int]:
+        fail_sometimes()
+        fact = choice.choice([fact for fact in CAT_FACTS if len(fact) <= max_length] or [""])
+        return {"fact": fact, "length": len(fact)}
+
+    @app.get("/api/v2/facts")
+    def dog_fact() -> dict[str, list]:
+        fail_sometimes()
+        return {"data": [{"type": "fact", "attributes": {"body": choice.choice(DOG_FACTS)}}]}
+
+    return app
+
+
+def make_sink_app(received: list[dict[str, Any]]) -> "FastAPI":
+    """Return a service that adds whatever JSON is posted to it to a list."""
+    from fastapi import Body, FastAPI
+
+    app = FastAPI(title="Sink", docs_url=None, redoc_url=None)
+
+    @app.post("/")
+    def receive(message: dict[str, Any] = Body()) -> dict[str, int]:  # noqa: B008 (FastAPI's way)
+        received.append(message)
+        return {"received": len(received)}
+
+    return app
+
+
+@contextmanager
+def serve(app: "FastAPI") -> Iterator[str]:
+    """Serve a web application from a thread, on a free loopback port; yield its address."""
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        # Silent: a caller that gave up waiting is the lesson's doing, not the server's trouble.
+        quiet = {"log_config": None, "log_level": "critical", "lifespan": "off"}
+        import uvicorn
+
+        config = uvicorn.Config(guarded_app(app), **quiet)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://{HOST}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join(10)
+
+
+@contextmanager
+def facts_api(
+    failure_share: float = 0.5, failure: str = "error", slow_seconds: float = 30.0, seed: int = 0
+) -> Iterator[str]:
+    """Serve animal facts, and fail a share of the calls; yield the address.
+
+    Parameters
+    ----------
+    failure_share, failure, slow_seconds, seed
+        See :func:`taxi_lib.services.web_apps.make_facts_app`.
+    """
+    with serve(make_facts_app(failure_share, failure, slow_seconds, seed)) as address:
+        yield address
+
+
+@contextmanager
+def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Take whatever JSON is posted; yield the address, and the list that it is added to."""
+    received: list[dict[str, Any]] = []
+    with serve(make_sink_app(received)) as address:
+        yield address, received

@@ -1,0 +1,189 @@
+"""Where months come from: the data folder, the TLC, or made up; never mixed in one run."""
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_lib import settings
+from taxi_lib.atomic_files import fingerprint, write_bytes
+from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
+from taxi_lib.months import Source, check_different
+from taxi_lib.trips.checksums import remember, remembered
+from taxi_lib.trips.data import (
+    SOURCE_MARK,
+    MonthFile,
+    Taxi,
+    check_whole,
+    file_name,
+    is_there,
+    read_trips,
+    source_mark,
+)
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
+
+def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") -> list[MonthFile]:
+    """Return the files of some months, all real or all made up.
+
+    Parameters
+    ----------
+    *months : str
+        Such as ``"2021-01"``; the first, the training month, decides for all.
+    source : {"auto", "local", "tlc", "synthetic"}
+        ``local`` looks only in the data folder (``TAXI_DATA_DIR``); ``tlc`` downloads what
+        is not there yet; ``synthetic`` makes the months up; ``auto`` tries these in turn
+        and makes months up only when the network cannot be reached.
+    taxi : {"green", "yellow", "fhv"}
+        The fleet; only green months can be made up.
+
+    Returns
+    -------
+    list of MonthFile
+        In the order of `months`.
+
+    Raises
+    ------
+    ContractError
+        When a month is asked for twice.
+    DataError
+        When a file that is there is not that month, has changed since it was first used, or
+        holds what :func:`taxi_lib.trips.data.read_trips` refuses.
+    MissingMonthError
+        When a month cannot be had, or only by mixing made-up months with real ones.
+    """
+    check_different({f"month {number}": month for number, month in enumerate(months, start=1)})
+    if source == "synthetic":
+        return [_synthetic(month, taxi) for month in months]
+    try:
+        files = [_real(months[0], source, taxi)]
+    except UnreachableError as error:
+        if source != "auto" or not error.no_network:
+            raise
+        return [_synthetic(month, taxi) for month in months]
+    files += [_real(month, source, taxi) for month in months[1:]]
+    if len({file.is_real for file in files}) > 1:
+        names = ", ".join(f"{file.path.name} is {file.source}" for file in files)
+        raise MissingMonthError(
+            f"One run never mixes real and made-up months ({names}): "
+            f"put real files in {settings.data_dir()}, or use source=synthetic."
+        )
+    return files
+
+
+def fetch_held_out(
+    month: str, training: MonthFile, source: Source = "auto"
+) -> tuple[MonthFile | None, str]:
+    """Return the file of a month that is good to have, or None and why it is missing.
+
+    A held-out month is as real as the training month: beside real trips it is never made up.
+    """
+    try:
+        wanted: Source = source if training.is_real else "synthetic"
+        return fetch_months(training.month, month, source=wanted, taxi=training.taxi)[1], ""
+    except MissingMonthError as error:
+        return None, str(error)
+
+
+def banner(*files: MonthFile) -> "Markdown":
+    """Return what to show above every result: which months these are, and who made the trips."""
+    from IPython.display import Markdown
+
+    months = ", ".join(file.month for file in files)
+    if files[0].is_real:
+        found = (
+            "downloaded from the TLC"
+            if files[0].source == "tlc"
+            else f"from {files[0].path.parent}"
+        )
+        return Markdown(f"> **Data: real trips**, {months}, {found} (`source: {files[0].source}`).")
+    return Markdown(
+        f"> **Data: MADE-UP trips**, {months} (`source: synthetic`). They look like real months, "
+        "but no taxi drove them: expect figures close to the real ones, not the same. "
+        f"For real ones put the TLC's files in `{settings.data_dir()}`."
+    )
+
+
+def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
+    name = file_name(month, taxi)
+    path = settings.data_dir() / name
+    if is_there(path) or (source == "local" and path.exists()):
+        return _found(MonthFile(month, path, "tlc" if source == "tlc" else "local", taxi))
+    if source == "local":
+        raise MissingMonthError(
+            f"There is no {name} in {path.parent}: put it there, set TAXI_DATA_DIR, "
+            "or use source=tlc or source=synthetic."
+        )
+    from taxi_lib.trips.download import download  # brings requests: only when needed
+
+    file = MonthFile(month, path, "tlc", taxi)
+    download(name, path.parent, lambda temporary: _check_new(replace(file, path=temporary)))
+    return file
+
+
+def _found(file: MonthFile) -> MonthFile:
+    """Check a month of the data folder, find out who made it, and remember a real one."""
+    checksum = fingerprint(file.path)
+    if file.source == "tlc":
+        _check_real(file)
+    elif is_made_up(file):
+        return replace(file, source="synthetic")
+    if checksum and not remembered(file.path):
+        check_whole(file.path)
+        remember(file.path, checksum)
+    return file
+
+
+def _check_new(file: MonthFile) -> None:
+    _check_real(file)
+    check_whole(file.path)
+
+
+def _check_real(file: MonthFile) -> None:
+    if is_made_up(file):
+        raise DataError(
+            f"{file.path.name} holds made-up trips: delete {file.path} to have the real month "
+            "fetched, or use source=synthetic."
+        )
+
+
+def is_made_up(file: MonthFile) -> bool:
+    """Tell whether a month was made up: it says so, or its trips are those that we make up.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be used (see :func:`taxi_lib.trips.data.read_trips`): what a
+        reader refuses is refused also for lessons that read the file with pandas.
+    """
+    trips, _ = read_trips(file)
+    if source_mark(file.path):
+        return True
+    # Only real months are remembered: such a one was looked at when it was first used.
+    if file.taxi != "green" or remembered(file.path):
+        return False
+    from taxi_lib.trips.synthetic import share_made_up
+
+    return share_made_up(trips, file.month) > 0.01
+
+
+def _synthetic(month: str, taxi: Taxi) -> MonthFile:
+    if taxi != "green":
+        raise DataError(f"Only green months can be made up, not {taxi}: use source=tlc.")
+    from taxi_lib.trips import synthetic
+
+    story = Path(synthetic.__file__)
+    recipe = b"".join(part.read_bytes() for part in sorted(story.parent.glob("synthetic*.*")))
+    # The recipe is part of the address: a month made by an older one is never met again.
+    folder = settings.runs_dir() / "synthetic" / hashlib.sha256(recipe).hexdigest()[:8]
+    path = folder / file_name(month)
+    if {fingerprint(path)} != set(remembered(path).values()):  # a damaged one is made again
+        trips, content = synthetic.make_month(month), io.BytesIO()
+        trips.attrs[SOURCE_MARK.decode()] = "synthetic"
+        trips.to_parquet(content, index=False, write_page_checksum=True)
+        remember(path, hashlib.sha256(content.getvalue()).hexdigest())
+        write_bytes(path, content.getvalue())
+    return MonthFile(month, path, "synthetic")
