@@ -1,6 +1,5 @@
 import ast
 import re
-import runpy
 import statistics
 from pathlib import Path
 
@@ -145,13 +144,6 @@ def test_a_lesson_ends_with_then_and_now(path: Path):
     assert then_and_now.source.startswith("## Then and now")
     rows = [line for line in then_and_now.source.splitlines() if line.startswith("| ")]
     assert len(rows) >= 4 and all(row.count(" | ") == 2 for row in rows)
-
-
-def test_the_page_of_then_and_now_holds_what_the_lessons_say():
-    tool = runpy.run_path(str(ROOT / "tools" / "then_and_now.py"))
-    assert tool["PAGE"].read_text() == tool["collect"](ROOT / "notebooks"), (
-        "run python tools/then_and_now.py"
-    )
 
 
 @EVERY_LESSON

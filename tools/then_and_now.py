@@ -1,22 +1,23 @@
 """Collect the lessons' tables "Then and now" into one page: ``python tools/then_and_now.py``."""
 
+import re
 from pathlib import Path
 
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "THEN_AND_NOW.md"
+PAGE = ROOT / "docs" / "then_and_now.md"
 HEADING = "## Then and now"
-OPENING = """# Then and now
+OPENING = """# Then and now: Prefect 2 to 3
 
-What the course wrote for Prefect 2.10, what that does today, and how it is written in Prefect 3.
-Each table stands at the end of its lesson, where the new spelling is run.
-This page is made from them by `tools/then_and_now.py`.
+What the course wrote for Prefect 2.10, what that does today, and how you write it in Prefect 3.
+Each table comes from the end of its lesson, where the new spelling runs.
+`tools/then_and_now.py` collects them.
 """
 
 
 def collect(folder: Path) -> str:
-    """Return the page: one section a lesson that has a table."""
+    """Return the page: one section for each lesson that has a table."""
     sections = [OPENING]
     for path in sorted(folder.glob("[0-9]*.ipynb")):
         prose = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
@@ -24,10 +25,11 @@ def collect(folder: Path) -> str:
         for source in prose:
             if source.startswith(HEADING):
                 table = "\n".join(line for line in source.splitlines() if line.startswith("|"))
-                sections.append(f"## [{title}](notebooks/{path.name})\n\n{table}\n")
+                section = f"## [{title}]({path.name})\n\n{table}\n"
+                sections.append(re.sub(r"\]\((?=[^)/:]+\.ipynb)", "](../notebooks/", section))
     return "\n".join(sections)
 
 
 if __name__ == "__main__":
     PAGE.write_text(collect(ROOT / "notebooks"), encoding="utf-8")
-    print(f"{PAGE.name}: {len(PAGE.read_text().splitlines())} lines")
+    print(f"{PAGE.name}: {len(PAGE.read_text(encoding='utf-8').splitlines())} lines")
