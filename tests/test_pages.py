@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import nbformat
 import pytest
 from browser import CHROMIUM, page_in_browser
 from bs4 import BeautifulSoup
@@ -36,7 +37,8 @@ def text_of_page(folder: Path, *cells: NotebookNode, **metadata: object) -> str:
         (folder / name).mkdir(exist_ok=True)
     path = folder / "run" / "01_test.ipynb"
     path.write_text(json.dumps(new_notebook() | {"cells": cells, "metadata": metadata}))
-    write_page(path, folder / "run" / "01_test.html", folder / "beside")
+    notebook = nbformat.reads(path.read_text(), as_version=4)
+    write_page(notebook, folder / "run" / "01_test.html", folder / "beside")
     return path.with_suffix(".html").read_text()
 
 

@@ -182,7 +182,7 @@ def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> N
         executed = nbformat.read(output, as_version=4)
         executed.cells = _with_prose(executed.cells, notebook.cells)
         write_text(output, nbformat.writes(executed))
-        write_page(output, page, contract.path.parent)
+        write_page(executed, page, contract.path.parent)
     run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
     keep(run, contract, inputs, folder, record.named)
     return replace(run, status="cached")

@@ -175,7 +175,7 @@ class _Attempt:
         """Return what was reported, and what is wrong with it or with the page, if anything."""
         results: dict[str, Value] = {}
         try:
-            write_page(self.output, self.page, self.contract.path.parent)
+            write_page(notebook, self.page, self.contract.path.parent)
             results = read_results(self.output)
             return results, self._broken_promise(notebook, results)
         except TaxiError:

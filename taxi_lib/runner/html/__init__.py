@@ -1,1 +1,1 @@
-"""The HTML copy of an executed notebook, in which nothing acts."""
+"""The HTML copy of an executed notebook, in which nothing can act."""

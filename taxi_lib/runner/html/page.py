@@ -1,23 +1,26 @@
 """The HTML copy of an executed notebook."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbconvert import HTMLExporter, TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
+from nbformat import NotebookNode
 
 from taxi_lib.atomic_files import write_text
 from taxi_lib.runner.html.pictures import Pictures
-from taxi_lib.runner.html.rendering import PICTURE, Shown
-from taxi_lib.runner.html.sanitiser import whole
+from taxi_lib.runner.html.rendering import PICTURE, RenderedNotebook
+from taxi_lib.runner.html.sanitiser import clean
 
-# Even if something got past the sanitiser: no script, no frame, no address is ever asked.
+# If something got past the sanitiser, a browser would still run no script, open no frame and ask
+# no address.
 _POLICY = (
     "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
-# nbconvert's page without its scripts; its body goes through the sanitiser as a whole.
+_NO_DESCRIPTION = "No description has been provided for this image"
+# nbconvert's page without its scripts. The whole body goes through the sanitiser once more.
 _TEMPLATE = f"""
 {{%- extends 'lab/index.html.j2' -%}}
 {{%- block html_head_js -%}}
@@ -30,40 +33,47 @@ _TEMPLATE = f"""
 <style>
 /* nbconvert's own breaks long lines of output in the middle of a word */
 div pre {{word-break: normal !important; overflow-wrap: anywhere}}
-/* what an output holds stays within it, whatever its style says */
+/* an output stays within its place, whatever its style says */
 .jp-OutputArea-output, .jp-MarkdownOutput {{contain: paint}}
 {{{{ resources.own_style }}}}</style>
 {{%- endblock -%}}
-{{%- block body_loop -%}}{{{{ super() | whole }}}}{{%- endblock -%}}
+{{%- block body_loop -%}}{{{{ super() | clean }}}}{{%- endblock -%}}
 {{%- block data_png -%}}
+{{%- set about = output.metadata -%}}
 <div class="jp-RenderedImage jp-OutputArea-output {{{{ extra_class }}}}">
-{{{{ output.data['{PICTURE}'] }}}}</div>
+<img alt="{{{{ (about.alt or '{_NO_DESCRIPTION}') | escape }}}}"
+ src="{{{{ output.data['{PICTURE}'] | escape }}}}"
+ width="{{{{ about.width | escape }}}}" height="{{{{ about.height | escape }}}}"
+ class="{{%- if about.needs_background in ['light', 'dark'] -%}}
+ jp-needs-{{{{ about.needs_background }}}}-background
+ {{%- endif %}}{{%- if about.unconfined %}} jp-mod-unconfined{{% endif %}}"></div>
 {{%- endblock -%}}
 {{%- block rawcell scoped -%}}{{{{ cell.source }}}}{{%- endblock -%}}
 {{%- block footer -%}}</html>{{%- endblock -%}}
 """
 
 
-def write_page(notebook: Path, page: Path, beside: Path) -> None:
-    """Write an executed notebook as a page that any browser shows, with nothing that can act.
+def write_page(notebook: NotebookNode, page: Path, beside: Path) -> None:
+    """Write a notebook as a page that any browser shows, with nothing in it that can act.
 
     Parameters
     ----------
-    notebook : pathlib.Path
+    notebook : nbformat.NotebookNode
         Executed, or stopped half-way.
     page : pathlib.Path
         The HTML file.
     beside : pathlib.Path
-        The folder of the notebook that was executed: pictures beside it are put into the page.
+        The folder of the notebook that was executed. Pictures there, or beside the page, are put
+        into the page.
     """
-    shown = Shown(nbformat.read(notebook, as_version=4), Pictures(beside, notebook.parent))
-    resources = {"metadata": {"name": notebook.stem}, "own_style": shown.style}
-    body, _ = _Exporter().from_notebook_node(shown.notebook, resources)
+    rendered = RenderedNotebook(notebook, Pictures(beside, page.parent))
+    resources = {"metadata": {"name": page.stem}, "own_style": rendered.style}
+    body, _ = _exporter().from_notebook_node(rendered.notebook, resources)
     write_text(page, body)
 
 
 class _Exporter(HTMLExporter):
-    """nbconvert's, for cells that are harmless already; it does not read the whole page again."""
+    """nbconvert's exporter for cells that are harmless already: it does not clean them again."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -71,17 +81,22 @@ class _Exporter(HTMLExporter):
             default_preprocessors=["nbconvert.preprocessors.HighlightMagicsPreprocessor"],
             optimistic_validation=True,  # once, not after each step
         )
-        for name in ("markdown2html", "clean_html", "strip_files_prefix"):
-            self.register_filter(name, _as_it_is)
-        self.register_filter("whole", whole)
-        self.register_filter("filter_data_type", _as_it_is)  # there is one
+        # Each output has one form already: filter_data_type has nothing to choose.
+        for name in ("markdown2html", "clean_html", "strip_files_prefix", "filter_data_type"):
+            self.register_filter(name, _unchanged)
+        self.register_filter("clean", clean)
         self.register_filter("highlight_code", Highlight2HTML("ipython3", parent=self))
 
     def from_notebook_node(
-        self, notebook: nbformat.NotebookNode, resources: dict[str, Any], **_: object
+        self, notebook: NotebookNode, resources: dict[str, Any], **_: object
     ) -> tuple[str, dict[str, Any]]:
         return TemplateExporter.from_notebook_node(self, notebook, self._init_resources(resources))
 
 
-def _as_it_is(value: object) -> object:
+@cache  # compiling the templates takes 0.1 s
+def _exporter() -> _Exporter:
+    return _Exporter()
+
+
+def _unchanged(value: object) -> object:
     return value

@@ -1,13 +1,12 @@
-"""Pictures that a page shows: put into it, so that it needs no other file and asks nobody."""
+"""Pictures put into a page, so that it needs no other file and asks no server."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from taxi_lib.runner.html.sanitiser import as_data
+from taxi_lib.runner.html.sanitiser import data_address
 
 LARGEST = 5_000_000  # bytes of one picture beside a notebook
-_IN_ALL = 20_000_000  # bytes of all of them on a page
+_LARGEST_IN_TOTAL = 20_000_000  # bytes of all of them in a page
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -21,13 +20,14 @@ class Pictures:
     Parameters
     ----------
     *folders : pathlib.Path
-        Where they may lie: the notebook's folder and that of its run, and below.
+        Where they may be, and in the folders below.
     """
 
     def __init__(self, *folders: Path) -> None:
-        self.folders, self.left = [folder.resolve() for folder in folders], _IN_ALL
+        self.folders = [folder.resolve() for folder in folders]
+        self.left = _LARGEST_IN_TOTAL
 
-    def find(self, address: str, attachments: Mapping[str, Mapping[str, str]]) -> str | None:
+    def find(self, address: str, attachments: object) -> str | None:
         """Return a picture as a ``data:`` address, or None when the page cannot have it.
 
         Parameters
@@ -37,14 +37,17 @@ class Pictures:
         attachments : mapping of str to mapping of str to str
             What was pasted into the cell: base64 by type, by name.
         """
-        scheme, host, path, *_ = urlsplit(address)
-        if scheme == "attachment":
-            kinds = attachments.get(unquote(path), {}).items()
-            shown = (f"data:{kind};base64,{''.join(str(text).split())}" for kind, text in kinds)
-            return next(shown, None)
+        try:
+            scheme, host, path, *_ = urlsplit(address)
+            path = unquote(path)
+            if scheme == "attachment":
+                kind, content = next(iter(attachments[path].items()))
+                return f"data:{kind};base64,{''.join(content.split())}"
+        except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+            return None  # no address, or no attachment of that name
         if scheme or host or not path:
             return None
-        found = (self._read(folder, unquote(path)) for folder in self.folders)
+        found = (self._read(folder, path) for folder in self.folders)
         return next(filter(None, found), None)
 
     def _read(self, folder: Path, name: str) -> str | None:
@@ -60,11 +63,11 @@ class Pictures:
         if not kind:
             return None
         self.left -= size
-        return as_data(kind, content)
+        return data_address(kind, content)
 
 
 def _kind(content: bytes) -> str | None:
-    """Return what kind of picture it is by its content: a name proves nothing."""
+    """Return the type of a picture by its content: a file's name proves nothing."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     if content.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"<" and b"<svg" in content[:2000]:

@@ -7,38 +7,33 @@ from contextlib import suppress
 from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-# What is hard to read takes the square of its length.
+# Text that is hard to read takes time in proportion to the square of its length.
 _LONGEST = 100_000  # characters
 _MOST_ENVIRONMENTS = 500
 _LONGEST_FORMULA = 2000
 
 
 def as_html(source: str) -> str:
-    """Return Markdown as HTML, which is not yet harmless."""
+    """Return Markdown as HTML, which the sanitiser still has to make harmless."""
     if len(source) > _LONGEST or source.count("\\begin{") > _MOST_ENVIRONMENTS:
         return f"<pre>{html.escape(source)}</pre>"
     return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
 
 
 def formula(latex: str, display: str = "block") -> str:
-    """Return a formula as MathML; its own text where that cannot be done.
+    """Return a formula, with or without dollars around it, as MathML, or else its source.
 
-    Parameters
-    ----------
-    latex : str
-        With or without the dollars around it.
-    display : {"block", "inline"}
-        On a line of its own, or within one.
+    ``display`` is ``"block"`` for a formula on a line of its own, or ``"inline"``.
     """
     inner = re.sub(r"^(\$\$?|\\\[|\\\()(.*?)(\$\$?|\\\]|\\\))$", r"\2", latex.strip(), flags=re.S)
-    with suppress(Exception):  # whatever it does not know: the reader gets the source
+    with suppress(Exception):  # the converter raises many types
         if len(inner) <= _LONGEST_FORMULA:
             return convert(inner, display=display, xmlns="")
     return f"<code>{html.escape(latex)}</code>"
 
 
 class _Renderer(IPythonRenderer):
-    """nbconvert's, without what needs a script, and with pictures left to the sanitiser."""
+    """nbconvert's renderer without scripts. Pictures are left to the sanitiser."""
 
     def block_math(self, body: str) -> str:
         return formula(body)

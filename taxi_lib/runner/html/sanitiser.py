@@ -1,8 +1,8 @@
-"""HTML from cells and prose, made harmless: nothing in it acts, asks the network or hides the page.
+"""HTML from cells and prose, made harmless: nothing in it acts, asks a server or hides the page.
 
-Two steps. The first reads the tags and writes them anew: known ones only, each closed, none
-deeper than a person would write. That takes time in proportion to the length, where the second
-alone takes its square. The second is nh3, an allow-list on the same parser that browsers have.
+There are two steps. The first reads the tags and writes known ones anew, each closed, and none
+deeper than a person would write. It takes time in proportion to the length. The second is nh3, an
+allow-list on the parser that browsers have. On unclosed tags it alone would take hours.
 """
 
 import base64
@@ -26,8 +26,8 @@ _TAGS = set(
 )
 _VOID = {"br", "col", "hr", "img", "wbr"}
 _CELL, _ROW = ("td", "th"), ("td", "th", "tr")
-# A tag that ends what was left open before it.
-_ENDS = {
+# The tags that a tag closes if they are still open before it.
+_CLOSES = {
     **dict.fromkeys(_CELL, _CELL),
     **dict.fromkeys(("tbody", "tfoot", "thead"), (*_ROW, "tbody", "thead")),
     **dict.fromkeys(("dt", "dd"), ("dt", "dd", "p")),
@@ -36,47 +36,34 @@ _ENDS = {
     "li": ("li", "p"),
     "a": ("a",),
 }
-_ATTRIBUTES = {
-    "*": set(
-        "align class dir display height id lang mathvariant stretchy style title valign width "
-        "accent columnalign data-mime-type linethickness notation separator".split()
-    ),
-    "a": {"href"},
-    "col": {"span"},
-    "colgroup": {"span"},
-    "details": {"open"},
-    "font": {"color", "face", "size"},
-    "img": {"alt", "src"},
-    "li": {"value"},
-    "ol": {"reversed", "start", "type"},
-    "table": {"bgcolor", "border", "cellpadding", "cellspacing"},
-    "td": {"bgcolor", "colspan", "rowspan"},
-    "th": {"bgcolor", "colspan", "rowspan", "scope"},
-    "time": {"datetime"},
-    "tr": {"bgcolor"},
-}
-_WITH_CONTENT = (
-    "applet audio button canvas iframe noembed noframes object plaintext script select style svg "
-    "template title video xmp"
+_ATTRIBUTES = set(
+    "align alt bgcolor border cellpadding cellspacing class color colspan datetime dir face "
+    "height id lang open reversed rowspan scope size span start style title type valign value "
+    # mathematics
+    "accent columnalign data-mime-type display linethickness mathvariant notation separator "
+    "stretchy width".split()
 )
 _LIVE = set("applet audio canvas iframe object script video".split())
-# Comments, declarations, and elements that go with all that is in them.
-_APART = re.compile(
-    rf"<!--.*?(?:-->|\Z)|<({'|'.join(_WITH_CONTENT.split())})(?=[\s/>]).*?(?:</\1[^>]*>|\Z)"
+_REMOVED = _LIVE | set(
+    "button noembed noframes plaintext select style svg template title xmp".split()
+)
+# Comments, declarations, and elements that are removed with their content.
+_ELEMENTS = re.compile(
+    rf"<!--.*?(?:-->|\Z)|<({'|'.join(_REMOVED)})(?=[\s/>]).*?(?:</\1[^>]*>|\Z)"
     r"|<[!?][^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-_LONELY = re.compile(r"&(?!\w|#\w)")  # which nh3 takes long to read
+_BARE_AMPERSAND = re.compile(r"&(?!\w|#\w)")  # nh3 takes long to read many of them
 _TAG = re.compile(
     r"<(/?)([a-zA-Z][\w:-]*)((?:[^<>\"'=]|=\s*(?:\"[^\"]*\"|'[^']*')|[=\"'])*+)>", re.DOTALL
 )
 _ATTRIBUTE = re.compile(
     r"([a-zA-Z_][\w:.-]*)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>=`]+)))?", re.DOTALL
 )
-# nbconvert's style gives its own classes places over the whole window.
+# With its own classes, nbconvert's style can put an element over the whole window.
 _CLASSES_OF_THE_PAGE = re.compile(r"(?<!\S)(?:jp|lm|cm|bp\d?)-\S*")
 _DATA = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml|bmp);base64,[\w+/=\s]*")
-Picture = Callable[[str], str | None]
+_SIZE = re.compile(r"\d{1,5}(?:\.\d+)?(?:%|px)?")
 
 
 class Fragment:
@@ -85,33 +72,35 @@ class Fragment:
     Parameters
     ----------
     source : str
-        The HTML, of whatever kind.
+        The HTML.
     scope : str
-        A CSS selector that its style rules are to stay within.
+        A CSS selector. The fragment's style rules apply only within it.
     picture : callable
-        Gives for the address of a picture its content as a ``data:`` address, or None.
+        Takes the address of a picture; returns its content as a ``data:`` address, or None.
 
     Attributes
     ----------
     html : str
-        What is left of it.
+        The harmless HTML.
     style : str
-        Its own style rules that are safe, kept within the scope.
+        Its safe style rules.
     live : bool
         Whether it had parts that need a script, a frame or the network.
 
     Raises
     ------
     ValueError
-        When tags lie too deep within each other.
+        When more than ``DEEPEST`` tags are within each other.
     """
 
-    def __init__(self, source: str, scope: str, picture: Picture) -> None:
+    def __init__(
+        self, source: str, scope: str = "", picture: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self.picture, self.scope = picture, scope
         self.style, self.live = "", False
         self.open: list[str] = []
-        rest = _LONELY.sub("&amp;", _APART.sub(self._taken_apart, source))
-        self.html = nh3.clean("".join(self._written_anew(rest)), **ALLOWED)
+        rest = _BARE_AMPERSAND.sub("&amp;", _ELEMENTS.sub(self._replace_element, source))
+        self.html = clean("".join(self._rewrite(rest)))
 
     @property
     def is_empty(self) -> bool:
@@ -119,7 +108,8 @@ class Fragment:
         text = re.sub(r"<[^>]*>", "", self.html)
         return not html.unescape(text).strip() and "<img" not in self.html
 
-    def _taken_apart(self, found: re.Match[str]) -> str:
+    def _replace_element(self, found: re.Match[str]) -> str:
+        """Remove an element with its content, but keep style rules, and drawings as pictures."""
         name = (found[1] or "").lower()
         self.live |= name in _LIVE
         if name == "style":
@@ -129,16 +119,16 @@ class Fragment:
         drawing = found[0]
         if "xmlns=" not in drawing.partition(">")[0]:
             drawing = drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-        # In a picture nothing runs, and nothing is fetched.
-        return f'<img alt="" src="{as_data("image/svg+xml", drawing.encode())}">'
+        # In a picture no script runs, and nothing is fetched.
+        return f'<img alt="" src="{data_address("image/svg+xml", drawing.encode())}">'
 
-    def _written_anew(self, source: str) -> list[str]:
-        parts, place = [], 0
+    def _rewrite(self, source: str) -> list[str]:
+        parts, end = [], 0
         for tag in _TAG.finditer(source):
-            parts.append(source[place : tag.start()].replace("<", "&lt;"))
-            place = tag.end()
-            parts.extend(self._close(tag[2].lower()) if tag[1] else self._begin(tag))
-        return [*parts, source[place:].replace("<", "&lt;"), *self._close_down_to(0)]
+            parts.append(source[end : tag.start()].replace("<", "&lt;"))
+            end = tag.end()
+            parts += self._close(tag[2].lower()) if tag[1] else self._begin(tag)
+        return [*parts, source[end:].replace("<", "&lt;"), *self._close_down_to(0)]
 
     def _close(self, name: str) -> list[str]:
         if name not in self.open:
@@ -155,13 +145,13 @@ class Fragment:
             key.lower(): quoted or single or bare
             for key, quoted, single, bare in reversed(_ATTRIBUTE.findall(tag[3]))
         }
-        if name == "input" and "disabled" in attributes:  # a task list's
+        if name == "input" and "disabled" in attributes:  # the box of a task in a list
             return ["☑ " if "checked" in attributes else "☐ "]
         if name not in _TAGS:
             return []
         if name == "img":
             return [self._image(attributes)]
-        while self.open and self.open[-1] in _ENDS.get(name, ()):
+        while self.open and self.open[-1] in _CLOSES.get(name, ()):
             parts += self._close_down_to(len(self.open) - 1)
         if name not in _VOID:
             self.open.append(name)
@@ -174,50 +164,42 @@ class Fragment:
         data = address if _DATA.fullmatch(address) else self.picture(address)
         if data:
             return _written("img", {"alt": ""} | attributes | {"src": data})
-        called = html.unescape(attributes.get("alt") or address)
         self.live = True
-        return f"<em>[picture: {html.escape(called[:200])}]</em>" if called else ""
+        name = html.unescape(attributes.get("alt") or address)
+        return f"<em>[picture: {html.escape(name[:200])}]</em>" if name else ""
 
 
-def as_data(kind: str, content: bytes) -> str:
+def data_address(kind: str, content: bytes) -> str:
     """Return a picture as an address that holds it: ``data:image/png;base64,…``."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def whole(body: str) -> str:
-    """Return a page's body with nothing that is not allowed, however it got in."""
-    return nh3.clean(body, **ALLOWED)
+def clean(source: str) -> str:
+    """Return HTML without anything that is not on the list of what is allowed."""
+    return nh3.clean(
+        source,
+        tags=_TAGS,
+        attributes={"*": _ATTRIBUTES, "a": {"href"}, "img": {"src"}},
+        attribute_filter=_attribute,
+        clean_content_tags={"script", "style"},
+        url_schemes={"http", "https", "mailto", "data"},
+    )
 
 
 def _written(name: str, attributes: dict[str, str]) -> str:
-    if "class" in attributes:
-        attributes["class"] = _CLASSES_OF_THE_PAGE.sub("", attributes["class"])
-    shown = (
-        f' {key}="{_QUOTED.sub(lambda found: _QUOTES[found[0]], value)}"'
-        for key, value in attributes.items()
-    )
-    return f"<{name}{''.join(shown)}>"
-
-
-_QUOTES = {'"': "&quot;", "<": "&lt;", ">": "&gt;"}
-_QUOTED = re.compile(r"[\"<>]")
+    parts = [name]
+    for key, value in attributes.items():
+        kept = _CLASSES_OF_THE_PAGE.sub("", value) if key == "class" else value
+        kept = kept.replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+        parts.append(f'{key}="{kept}"')
+    return f"<{' '.join(parts)}>"
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
-    """Return an attribute's value as it may stay, or None."""
+    """Return the safe part of an attribute's value, or None when there is none."""
     if name == "style":
         return styles.declarations(value, hiding=True) or None
-    if name == "src":
-        return value if _DATA.fullmatch(value) else None
     if name == "href" and re.sub(r"[\x00-\x20]", "", value).lower().startswith("data:"):
         return None
-    return value
-
-
-ALLOWED = {
-    "tags": _TAGS,
-    "attributes": _ATTRIBUTES,
-    "attribute_filter": _attribute,
-    "clean_content_tags": {"script", "style"},
-    "url_schemes": {"http", "https", "mailto", "data"},
-}
+    wanted = {"src": _DATA, "width": _SIZE, "height": _SIZE}.get(name) if tag == "img" else None
+    return value if not wanted or wanted.fullmatch(value) else None

@@ -1,4 +1,4 @@
-"""Styles from outputs: colours, borders and sizes stay; what loads or covers something goes."""
+"""Styles from outputs: colours, borders and sizes stay, rules that load or cover things do not."""
 
 import re
 
@@ -10,7 +10,7 @@ _PROPERTIES = re.compile(
     r"text-(align|decoration|indent|overflow|transform)[a-z-]*|vertical-align|"
     r"white-space|word-(break|wrap|spacing)"
 )
-# No colons, no escapes, no comments: no address, and nothing that ends a rule.
+# Without colons, escapes and comments it holds no address and cannot end its rule.
 _VALUE = re.compile(r"(?:[\w\s#%.,()\"'+!-]|/(?!\*))*")
 _FUNCTIONS = {"rgb", "rgba", "hsl", "hsla", "calc", "linear-gradient", "var"}
 _FUNCTION = re.compile(r"([\w-]*)\(")
@@ -22,15 +22,10 @@ _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 
 
 def declarations(text: str, hiding: bool = False) -> str:
-    """Return those of some declarations that are safe: ``"color: red; width: 3em"``.
+    """Return the safe declarations of a style attribute or a rule: ``"color: red; width: 3em"``.
 
-    Parameters
-    ----------
-    text : str
-        Of a style attribute, or between the braces of a rule.
-    hiding : bool
-        Whether an element may be hidden: a rule that hides what a missing script would show
-        would lose it.
+    With ``hiding``, ``display`` is safe, too. In a rule it is not: such rules hide what a script,
+    which is missing here, would show.
     """
     kept = []
     for declaration in _COMMENT.sub(" ", text).split(";"):
@@ -42,21 +37,21 @@ def declarations(text: str, hiding: bool = False) -> str:
 
 
 def kept_within(scope: str, sheet: str) -> str:
-    """Return those rules of a style sheet that are safe, each for a part of the page only.
+    """Return the safe rules of a style sheet, without ``@media`` and the like.
 
     Parameters
     ----------
     scope : str
-        The selector of that part.
+        A selector. The rules are rewritten to apply only within it.
     sheet : str
-        The rules; ``@media`` and its like are left out.
+        The rules.
     """
     rules = []
     for selectors, body in _RULE.findall(_BLOCK.sub("", _COMMENT.sub(" ", sheet))):
-        ours = [s.strip() for s in selectors.split(",")]
+        parts = [s.strip() for s in selectors.split(",")]
         safe = declarations(body)
-        if safe and all(_SELECTOR.fullmatch(s) and s.count("(") == s.count(")") for s in ours):
-            rules.append(f"{', '.join(f'{scope} {s}' for s in ours)} {{{safe}}}\n")
+        if safe and all(_SELECTOR.fullmatch(s) and s.count("(") == s.count(")") for s in parts):
+            rules.append(f"{', '.join(f'{scope} {s}' for s in parts)} {{{safe}}}\n")
     return "".join(rules)
 
 

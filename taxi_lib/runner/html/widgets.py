@@ -1,4 +1,4 @@
-"""What a widget showed at its end, as text: a page has no script that could draw it."""
+"""The last state of a widget as text: a page has no script that could draw it."""
 
 import html
 import re
@@ -21,14 +21,14 @@ def states_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def as_text(states: Mapping[str, Mapping[str, Any]], view: object, deep: int = 0) -> str:
-    """Return the texts, values and bars of a widget and of those in it.
+    """Return the texts, values and bars of a widget and of the widgets in it.
 
     Parameters
     ----------
     states : mapping
         From :func:`states_of`.
     view : dict or str
-        What the output holds: ``{"model_id": …}``; or a widget's number.
+        The content of an output, ``{"model_id": …}``, or a widget's number.
     """
     number = view.get("model_id") if isinstance(view, Mapping) else view
     state = states.get(str(number).removeprefix("IPY_MODEL_"))
@@ -36,9 +36,8 @@ def as_text(states: Mapping[str, Mapping[str, Any]], view: object, deep: int = 0
         return ""
     children = state.get("children")
     if isinstance(children, list):
-        upright = "VBox" in str(state.get("_model_name"))
-        shown = filter(None, (as_text(states, child, deep + 1) for child in children))
-        return ("\n" if upright else " ").join(shown)
+        between = "\n" if "VBox" in str(state.get("_model_name")) else " "
+        return between.join(filter(None, (as_text(states, c, deep + 1) for c in children)))
     return " ".join(filter(None, (_plain(state.get("description")), _value(state))))
 
 
