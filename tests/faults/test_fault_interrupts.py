@@ -93,7 +93,7 @@ def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on
     assert process.returncode != 0 and "trying again" not in told
     assert ("`run --resume` goes on" in told) == (number != signal.SIGKILL)
     wait_until(lambda: belonging_to(project.runs) == [], seconds=20)
-    assert not any(alive(pid) for pid in project.processes())
+    wait_until(lambda: not any(alive(pid) for pid in project.processes()), seconds=20)
     wait_until(lambda: not list(project.scratch.glob("kernel-*")), seconds=20)
     # What lies there under a final name is whole; nothing is said to be the last finished run.
     left = {path.suffix for path in project.run_dir.iterdir() if "part" not in path.name}
