@@ -1,6 +1,9 @@
 """Nothing that a notebook is called, prints or reports acts on the terminal."""
 
+import os
+import pty
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from cells import write_cells
 from taxi_lib.__main__ import main
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner.console import Board, printable, say, show
+from taxi_lib.runner.screen import fold, settled
 
 HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07\x1b]52;c;cm0=\x1b\\\x9b31mre\x08\x00d\x85\u202e\u2066\x1bPx\x1b\\"
@@ -39,7 +43,7 @@ def test_progress_errors_and_results_are_shown_without_what_acts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     board = Board(stream=True)
-    board.tell("01_x", f"01 · {HOSTILE}")
+    board.update("01_x", f"01 · {HOSTILE}")
     board.text(f"01{HOSTILE}_x", f"{HOSTILE}\nmore")
     board.end("01_x", f"01 · ValueError: {HOSTILE}")
     run = {"status": "failed", "seconds": 1.0, "error": HOSTILE, "results": {}, "changed": ""}
@@ -60,6 +64,40 @@ def test_progress_errors_and_results_are_shown_without_what_acts(
     told = capsys.readouterr()
     assert told.out.count("red") >= 7 and told.err == "red \n"
     assert not set(told.out + told.err) & set("\x1b\x07\x08\x00\x9b\x85\u202e\u2066\r")
+
+
+BOARD = """from taxi_lib.runner.console import Board, say
+board = Board(stream=True)
+board.update("01_a", "01 · cell 1/3")
+board.update("02_b", "02 · " + "日本" * 100)
+board.text("01_a", "one\\ntwo \\x1b[2J")
+say("beside it")
+board.end("01_a", "01 · completed")
+board.end("02_b", "02 · failed")
+board.update("03_c", "03 · cell 1/3")
+board.close()
+say("after it")"""
+LINES = ["01 │ one", "01 │ two", "beside it", "01 · completed", "02 · failed", "after it"]
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_shows_what_runs_in_one_line_below_the_others(term: str):
+    pid, terminal = pty.fork()
+    if not pid:
+        env = os.environ | {"TERM": term, "COLUMNS": "60"}
+        os.execve(sys.executable, [sys.executable, "-c", BOARD], env)
+    written = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(terminal, 4096):
+            written += part
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    seen = [line.strip() for line in settled(fold(written.decode())).splitlines()]
+    if term == "xterm":
+        assert list(filter(None, seen)) == LINES and not written.endswith(b"\x1b[?25l")
+    else:
+        assert [line for line in seen if line in LINES] == LINES
+        assert "01 · cell 1/3" in seen and b"\x1b" not in written
 
 
 def test_names_and_titles_are_listed_without_what_acts(

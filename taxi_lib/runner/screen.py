@@ -1,4 +1,4 @@
-"""What a terminal would show of a text: lines that are written over, and not too much of it."""
+"""Text as a terminal shows it: lines that are written over, and long text without its middle."""
 
 import re
 
@@ -8,14 +8,14 @@ _LEFT_OUT = re.compile(r"\n\[… ([\d,]+) characters left out: see the log …\]
 _MOVES = re.compile(r"[\r\b]|\x1b\[[0-9;]*[A-GJK]")
 _WAY_BACK = re.compile(r"(?:\x1b\[\d+A)?\r(?:\x1b\[\d+C)?\Z")
 _PIECE = re.compile(r"\x1b\[([0-9;?]*)([@-~])|[^\x1b\n\r\b]+|[\s\S]")
-_REACH = 50  # lines that a cursor goes up at most
-_WIDEST = 20_000  # characters of the lines that are written over
+_REACH = 50  # lines that a cursor can go up
+_WIDEST = 20_000  # characters of lines that are written over
 
 
 def visible(value: object) -> object:
     r"""Return a value with half characters in its texts written as ``\ud800``.
 
-    No file, message or page can hold them as they are. Lists and mappings are gone through.
+    No file, message or page can hold them as they are. Lists and mappings are searched, too.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -29,8 +29,8 @@ def visible(value: object) -> object:
 def fold(text: str) -> str:
     r"""Return a text as a terminal shows it after carriage returns, backspaces and cursor moves.
 
-    What is folded can be added to and folded again: where its last move left the cursor is kept
-    at its end, ``"50%\r"``.
+    More text can be added, and the whole folded again: the place of the cursor is kept at the
+    end, as in ``"50%\r"``.
     """
     first = _MOVES.search(text)
     if not first:
@@ -46,25 +46,25 @@ def fold(text: str) -> str:
 
 
 def added(before: str, text: str) -> str:
-    """Return a folded text with more after it; quick, however long it is by now."""
+    """Return a folded text with more after it, in a time that does not grow with its length."""
     if "\r" not in before[-16:] and not _MOVES.search(text):
         return before + text
     start = len(before)
     for _ in range(_REACH if "\x1b" in text or "\x1b" in before[-16:] else 1):
         start = before.rfind("\n", 0, max(start, 0))
     if len(before) - start > _WIDEST:
-        return before + text  # no bar: to fold it each time would take the square of its length
+        return before + text  # no progress bar, and too long to fold it each time
     return before[: start + 1] + fold(before[start + 1 :] + text)
 
 
 def settled(text: str) -> str:
-    """Return a folded text to which nothing will be added."""
+    """Return a folded text without the place of the cursor: nothing will be added."""
     return _WAY_BACK.sub("", text)
 
 
 def shortened(text: str, times: int = 1) -> str:
-    """Return a text of several times what can be shown without its middle, with how much it was."""
-    if len(text) <= times * LONGEST + 100:  # the sentence itself may be on top
+    """Return a text without its middle if it is longer than ``times`` what a browser can show."""
+    if len(text) <= times * LONGEST + 100:  # room for the sentence itself
         return text
     before = _LEFT_OUT.match(text, _HALF)
     rest = text[before.end() if before else _HALF :]
@@ -73,14 +73,14 @@ def shortened(text: str, times: int = 1) -> str:
 
 
 class _Screen:
-    """Lines of characters, and a cursor; colours stay with the character that they come before."""
+    """Lines of characters, and a cursor. A colour belongs to the character after it."""
 
     def __init__(self) -> None:
         self.lines: list[list[str]] = [[]]
         self.row, self.column, self.colour = 0, 0, ""
 
     def take(self, piece: re.Match[str]) -> None:
-        """Show a piece: characters, one control character, or an escape sequence."""
+        """Show characters, one control character, or an escape sequence."""
         text, kind = piece[0], piece[2]
         if kind == "m":
             self.colour += text
@@ -105,13 +105,13 @@ class _Screen:
         line[self.column : self.column + len(text)] = [self.colour + text[0], *text[1:]]
         self.column, self.colour = self.column + len(text), ""
 
-    def _move(self, kind: str, told: str) -> None:
-        far = int(told) if told.isdigit() else 0
+    def _move(self, kind: str, number: str) -> None:
+        far = int(number) if number.isdigit() else 0
         line = self.lines[self.row]
         if kind in "AF":
             self._go(self.row - (far or 1), 0 if kind == "F" else self.column)
         elif kind in "BE":
-            below = min(self.row + (far or 1), len(self.lines) - 1)  # it does not make lines
+            below = min(self.row + (far or 1), len(self.lines) - 1)  # moving down makes no lines
             self._go(below, 0 if kind == "E" else self.column)
         elif kind in "CDG":
             step = {"C": far or 1, "D": -(far or 1), "G": (far or 1) - 1 - self.column}[kind]
@@ -129,7 +129,7 @@ class _Screen:
             self.lines.append([])
 
     def text(self) -> str:
-        """Return all of it, with the way back to where the cursor is."""
+        """Return all lines, with the way back to the cursor."""
         shown = "\n".join(map("".join, self.lines)) + self.colour
         up = len(self.lines) - 1 - self.row
         if not up and self.column == len(self.lines[-1]):

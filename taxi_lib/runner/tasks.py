@@ -135,7 +135,7 @@ def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
 
         def progress(line: str, done: float) -> None:
             logger.info(line)
-            walk.board.tell(contract.name, line)
+            walk.board.update(contract.name, line)
             shown.tell(line, done)
 
         told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
@@ -195,6 +195,7 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
         walk.stopping.set()
         walk.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
         _stop(list(running), walk)
+        walk.board.close()
         raise
     return [_as_left(walk.begun[step.contract.name], walk) for step in steps]
 
