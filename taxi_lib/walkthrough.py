@@ -24,7 +24,7 @@ from taxi_lib.runner.console import Board
 from taxi_lib.runner.kernel.launch import Limits
 from taxi_lib.runner.live_run import Ongoing, registered
 from taxi_lib.runner.tasks import Step, Walk, run_side_by_side
-from taxi_lib.services.processes import MARK, mark_within
+from taxi_lib.services.processes import RUN_TAG, run_tag
 
 
 def _form() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def walkthrough(
     request = _request(dict(runtime.flow_run.parameters))
     lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
     target, jobs = run_folder.run_folder(run_dir), jobs or (1 if folder else _cores())
-    api, mark = _server(), mark_within(os.environ, token_hex(4))
+    api, tag = _server(), run_tag(os.environ, token_hex(4))
     for dead in live_run.recover(api):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
     for change in mlflow_store.move_out():
@@ -104,7 +104,7 @@ def walkthrough(
     env = os.environ | settings.environment() | _threads(jobs)
     walk = Walk(
         target,
-        env | {"PREFECT_API_URL": api, MARK: mark},
+        env | {"PREFECT_API_URL": api, RUN_TAG: tag},
         Board(stream),
         Limits(cell_seconds, notebook_seconds),
         work_beside,
@@ -112,7 +112,7 @@ def walkthrough(
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
     run_folder.check_folder(target)
-    this = Ongoing(str(target), mark, str(runtime.flow_run.id), api)
+    this = Ongoing(str(target), tag, str(runtime.flow_run.id), api)
     with registered(this), run_folder.told(target, request):
         steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
         runs = run_side_by_side(steps, walk, jobs, force)

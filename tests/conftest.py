@@ -91,9 +91,9 @@ def prefect_server() -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from quarters import lessons_left
 
-    from taxi_lib.services.prefect_local import kept_server
+    from taxi_lib.services.prefect_local import shared_server
 
-    with kept_server() as address:
+    with shared_server() as address:
         yield address
         with temporary_settings({PREFECT_API_URL: address}):
             assert lessons_left() == set()

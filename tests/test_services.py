@@ -25,9 +25,9 @@ from taxi_lib import services
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.commands import shell
 from taxi_lib.services.ports import free_port, is_free, is_healthy
-from taxi_lib.services.prefect_client import own_names
+from taxi_lib.services.prefect_client import temporary_names
 from taxi_lib.services.processes import Command, program
-from taxi_lib.services.shared_process import kept
+from taxi_lib.services.shared_process import shared_program
 
 
 def port_of(address: str) -> int:
@@ -261,14 +261,14 @@ def test_a_server_started_alone_is_joined_by_who_comes_second(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_own_names_are_removed_and_others_are_not(prefect_api: str):
-    with own_names() as theirs, get_client(sync_client=True) as client:
+def test_temporary_names_are_removed_and_others_are_not(prefect_api: str):
+    with temporary_names() as theirs, get_client(sync_client=True) as client:
 
         def names(read: Callable[[], list]) -> set[str]:
             return {thing.name for thing in read()}
 
         client.create_variable(VariableCreate(name=theirs("rmse"), value=1))
-        with own_names() as named:
+        with temporary_names() as named:
             client.create_variable(VariableCreate(name=named("rmse"), value=2))
             client.create_work_pool(WorkPoolCreate(name=named("pool"), type="process"))
             limit = GlobalConcurrencyLimitCreate(name=named("limit"), limit=1)
@@ -309,7 +309,9 @@ def test_the_pages_are_shown_by_one_command(tmp_path: Path):
     page = f"http://127.0.0.1:{mlflow_port}"
     start = Command(command, env, page)
     log = tmp_path / "ui.log"
-    with kept(tmp_path / "ui.lock", lambda _: start, lambda _: "Ctrl-C" in log.read_text()):
+    with shared_program(
+        tmp_path / "ui.lock", lambda _: start, lambda _: "Ctrl-C" in log.read_text()
+    ):
         told = log.read_text()
         with urlopen(page, timeout=30) as first:
             # Nothing of it may come from, or go to, anywhere else.

@@ -24,7 +24,7 @@ from taxi_lib import features, mlflow_store, models, settings, tracking
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.ports import free_port
 from taxi_lib.services.processes import Command, program
-from taxi_lib.services.shared_process import kept
+from taxi_lib.services.shared_process import shared_program
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_a_model_is_served_where_there_is_nothing_but_its_requirements(
         return False
 
     columns = trips[features.PAIR_COLUMNS]
-    with kept(tmp_path / "serve.lock", lambda _: start, answers):
+    with shared_program(tmp_path / "serve.lock", lambda _: start, answers):
         body = {"dataframe_split": columns.to_dict("split")}
         answer = requests.post(f"{address}/invocations", json=body, timeout=60)
     assert answer.json()["predictions"] == pytest.approx(model.predict(columns), abs=0)

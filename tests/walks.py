@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from conftest import ROOT
 
-from taxi_lib.services.processes import MARK
+from taxi_lib.services.processes import RUN_TAG
 
 
 def walk(folder: Path, **arguments: object) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def belonging_to(folder: Path) -> list[str]:
     for process in psutil.process_iter():
         try:
             env = process.environ()
-            if env.get(MARK) and env.get("TAXI_RUNS_DIR") == str(folder):
+            if env.get(RUN_TAG) and env.get("TAXI_RUNS_DIR") == str(folder):
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue  # ended just now, or not ours to look at

@@ -24,7 +24,7 @@ from taxi_lib.runner.kernel.launch import LEFT_OUT, Kernel, Surroundings
 from taxi_lib.runner.masking import mask, mask_all, reveal
 from taxi_lib.runner.notebook_run import NotebookRun, set_aside
 from taxi_lib.runner.screen import settled, shortened
-from taxi_lib.services.processes import MARK, as_mark, mark_within
+from taxi_lib.services.processes import RUN_TAG, run_tag
 
 
 def run_notebook(
@@ -106,19 +106,18 @@ class _Attempt:
 
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
-        own = f"{as_mark(self.contract.name)}-{token_hex(4)}"
         given, beside = self.surroundings.env, str(self.contract.path.parent)
         env = {name: value for name, value in given.items() if name not in LEFT_OUT}
-        mark = mark_within(env, own)
+        tag = run_tag(env, self.contract.name, token_hex(4))
         kernel = Kernel(
             folder=Path(beside) if self.surroundings.work_beside else self.surroundings.folder,
             env=env
             | {
                 BESIDE: beside,
-                # MLflow puts the mark on every run that it begins: see live_run.close_tracked.
-                "MLFLOW_RUN_CONTEXT": json.dumps({MARK: mark}),
+                # MLflow puts the tag on every run that it begins: see live_run.close_tracked.
+                "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag}),
             },
-            mark=mark,
+            run_tag=tag,
             on_cell=self.narrator.cell,
             on_text=self.narrator.text,
             secrets=self.secrets,

@@ -18,14 +18,14 @@ from taxi_lib.errors import ContractError
 from taxi_lib.runner import run_folder
 from taxi_lib.services.ports import is_healthy
 from taxi_lib.services.prefect_local import crash
-from taxi_lib.services.processes import MARK, stop_marked
+from taxi_lib.services.processes import RUN_TAG, stop_tagged
 
 
 class Ongoing(NamedTuple):
-    """A run: its folder, the mark of its processes, and its flow run on a Prefect server."""
+    """A run: its folder, the run tag of its processes, and its flow run on a Prefect server."""
 
     folder: str
-    mark: str
+    run_tag: str
     flow_run: str
     api: str
 
@@ -97,22 +97,22 @@ def recover(address: str) -> list[Ongoing]:
     """
     with died() as runs:
         for run in runs:
-            stop_marked(run.mark)
+            stop_tagged(run.run_tag)
             # Where it was recorded, unless that server has another address by now.
             crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
-            close_tracked(run.mark)
+            close_tracked(run.run_tag)
             run_folder.interrupted(Path(run.folder))
         return runs
 
 
-def close_tracked(mark: str) -> None:
+def close_tracked(run_tag: str) -> None:
     """End the MLflow runs that a run, or one notebook of it, has begun and not ended."""
     uri = settings.tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return
     from mlflow import MlflowClient  # a walkthrough does without it unless something died
 
-    ours = f"tags.{MARK} LIKE '{mark}%' AND attributes.status = 'RUNNING'"
+    ours = f"tags.{RUN_TAG} LIKE '{run_tag}/%' AND attributes.status = 'RUNNING'"
     try:
         client = MlflowClient(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]

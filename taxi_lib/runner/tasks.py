@@ -28,7 +28,7 @@ from taxi_lib.runner.fingerprints import Inputs, differences, key_of, named_as_t
 from taxi_lib.runner.kernel.launch import Limits, Surroundings
 from taxi_lib.runner.notebook_file import label
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
-from taxi_lib.services.processes import MARK, as_mark, stop_marked
+from taxi_lib.services.processes import RUN_TAG, run_tag, stop_tagged
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
         if run.may_pass and runtime.task_run.run_count == 1 and not walk.stopping.is_set():
             walk.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
         tell_failure(run)
-        live_run.close_tracked(f"{walk.env[MARK]}/{as_mark(contract.name)}-")
+        live_run.close_tracked(run_tag(walk.env, contract.name))
         raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
     return run.to_dict()
 
@@ -265,7 +265,7 @@ def _is_text(key: str) -> bool:
 def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
     deadline = time.monotonic() + 30
     while futures and time.monotonic() < deadline:
-        stop_marked(walk.env[MARK])  # again and again: a kernel may just be starting
+        stop_tagged(walk.env[RUN_TAG])  # again and again: a kernel may just be starting
         futures = list(wait(futures, timeout=1).not_done)
 
 

@@ -1,6 +1,5 @@
 """A mail server on this machine, and what it has taken."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from email.message import EmailMessage
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.loopback import HOST
 from taxi_lib.services.ports import free_port
+from taxi_lib.services.waiting import wait_for
 
 
 @dataclass
@@ -34,21 +34,20 @@ class Inbox:
         return "250 Kept"
 
     def wait(self, count: int, seconds: float = 60) -> list[EmailMessage]:
-        """Return the messages once there are so many.
+        """Return the messages as soon as this many have arrived.
 
         Raises
         ------
         TaxiError
-            When they do not come in time.
+            When they do not arrive in time.
         """
-        deadline = time.monotonic() + seconds
-        while len(self.messages) < count:
-            if time.monotonic() > deadline:
-                raise TaxiError(
-                    f"{len(self.messages)} of {count} messages came within {seconds:.0f} seconds: "
-                    "look at what should have sent them."
-                )
-            time.sleep(0.1)
+        try:
+            wait_for(lambda: len(self.messages) >= count, seconds, pause=0.1)
+        except TaxiError:
+            raise TaxiError(
+                f"{len(self.messages)} of {count} messages came within {seconds:.0f} seconds: "
+                "look at what should have sent them."
+            ) from None
         return self.messages
 
 

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastapi.responses import HTMLResponse
-
 from taxi_lib import settings
 from taxi_lib.services.loopback import App, Scope, guarded_app
 from taxi_lib.services.ports import check_free, is_healthy
 from taxi_lib.services.processes import Command
-from taxi_lib.services.shared_process import kept
+from taxi_lib.services.shared_process import shared_program
 
 # What the page may load: nothing from anywhere else.
 _POLICY = (
@@ -59,6 +57,8 @@ def _prepared(index: str) -> str:
 
 
 def _with_first_page(theirs: App, page: str) -> App:
+    from fastapi.responses import HTMLResponse
+
     async def ask(scope: Scope, receive: Callable, send: Callable) -> None:
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
             headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
@@ -101,5 +101,5 @@ def page(port: int = 5000) -> Iterator[str]:
         start = [sys.executable, *serve, *where]
         return Command(start, env, f"http://127.0.0.1:{port}", cwd=lock.parent)
 
-    with kept(lock, command, is_healthy) as address:
+    with shared_program(lock, command, is_healthy) as address:
         yield f"{address}/{runs}"

@@ -1,33 +1,53 @@
-"""Ports of this machine, and the web services on them."""
+"""Ports of this machine, and the web services that answer on them."""
 
+import json
 import random
 import socket
 from contextlib import suppress
-
-import requests
+from typing import Any
 
 from taxi_lib.errors import TaxiError
 
-# Below those that systems give to outgoing connections (Linux from 32768, others from 49152):
-# one of them may be gone by the time that a server has started.
+# Outgoing connections are given ports above these (from 32768 on Linux, from 49152 elsewhere), so
+# a port of this range is still free when a server has started up.
 _QUIET = range(20_000, 32_000)
 
 
 def is_healthy(address: str, seconds: float = 10) -> bool:
-    """Tell whether a web service says within some seconds that it is well, at its ``/health``."""
+    """Return whether a web service answers at its ``/health`` within some seconds."""
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
     try:
-        return requests.get(f"{address}/health", timeout=seconds).ok
-    except requests.RequestException:
+        with urlopen(f"{address}/health", timeout=seconds):
+            return True
+    except (OSError, HTTPException, ValueError):  # ValueError: it is no address
         return False
 
 
+def post_json(address: str, body: dict[str, Any], seconds: float = 60) -> Any:  # noqa: ANN401
+    """Post a body to a web service and return its answer, both JSON.
+
+    Raises
+    ------
+    OSError
+        When it does not answer in time, or with an error.
+    """
+    from urllib.request import Request, urlopen
+
+    headers = {"Content-Type": "application/json"}
+    request = Request(address, json.dumps(body).encode(), headers)
+    with urlopen(request, timeout=seconds) as answer:
+        return json.load(answer)
+
+
 def free_port() -> int:
-    """Return a port of this machine that nobody uses, and that no connection will be given.
+    """Return a port of this machine on which nobody listens.
 
     Raises
     ------
     TaxiError
-        When a hundred are taken.
+        When 100 ports are taken.
     """
     for port in random.SystemRandom().sample(_QUIET, 100):
         with socket.socket() as probe, suppress(OSError):
@@ -37,18 +57,12 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of this machine."""
+    """Return whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def check_free(port: int) -> None:
-    """Refuse a port on which somebody listens.
-
-    Raises
-    ------
-    TaxiError
-        In one sentence, with the port.
-    """
+    """Raise a TaxiError when something listens on a port of this machine."""
     if not is_free(port):
         raise TaxiError(f"Port {port} is taken: choose another, or stop what listens there.")

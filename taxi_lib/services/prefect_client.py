@@ -1,10 +1,8 @@
 """What Prefect's server recorded of a run; names of one's own on a shared server."""
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 from uuid import UUID
 
 from prefect import get_client
@@ -12,33 +10,7 @@ from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import Log, TaskRun
 
 from taxi_lib.errors import TaxiError
-
-Found = TypeVar("Found")
-
-
-def wait_for(look: Callable[[], Found], seconds: float = 120, pause: float = 0.2) -> Found:
-    """Look again and again, and return what is found as soon as there is something.
-
-    Parameters
-    ----------
-    look : callable
-        Returns something true once it is there.
-    seconds : float
-        When to give up.
-    pause : float
-        Seconds between two looks.
-
-    Raises
-    ------
-    TaxiError
-        When there is nothing in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise TaxiError(f"Waited {seconds:.0f} seconds in vain: look at the server's page.")
-        time.sleep(pause)
-    return found
+from taxi_lib.services.waiting import wait_for
 
 
 def tasks_of(run_id: UUID) -> list[TaskRun]:
@@ -71,7 +43,7 @@ def logs_of(run_id: UUID) -> list[Log]:
 
 
 @contextmanager
-def own_names() -> Iterator[Callable[[str], str]]:
+def temporary_names() -> Iterator[Callable[[str], str]]:
     """Yield a function that makes a name this run's own, and remove what bears one at the end.
 
     ``named("taxi-pool")`` becomes ``"taxi-pool-a3f2"``. Deployments, work pools, blocks,
@@ -92,7 +64,6 @@ def own_names() -> Iterator[Callable[[str], str]]:
 
 
 def _remove(ending: str) -> None:
-    from prefect import get_client
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     left = []

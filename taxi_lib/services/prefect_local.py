@@ -9,14 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
-import requests
-
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.loopback import HOST
-from taxi_lib.services.ports import check_free, free_port, is_free, is_healthy
+from taxi_lib.services.ports import check_free, free_port, is_free, is_healthy, post_json
 from taxi_lib.services.processes import Command, module
-from taxi_lib.services.shared_process import kept
+from taxi_lib.services.shared_process import shared_program
 
 
 @contextmanager
@@ -43,18 +41,18 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
             raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
         yield given
         return
-    with kept_server(port) as address:
+    with shared_server(port) as address:
         check_bound(address)
         os.environ["PREFECT_API_URL"] = address
         try:
             yield address
         finally:
             os.environ.pop("PREFECT_API_URL", None)
-            hand_over()
+            flush_logs()
 
 
 @contextmanager
-def kept_server(port: int | None = None) -> Iterator[str]:
+def shared_server(port: int | None = None) -> Iterator[str]:
     """Join or start the server, and leave this process as it is; see :func:`prefect_server`."""
     env = os.environ | settings.environment()
     home = Path(env["PREFECT_HOME"])
@@ -75,7 +73,7 @@ def kept_server(port: int | None = None) -> Iterator[str]:
         return Command(start, env | own, f"{page}/api", cwd=home)
 
     # Nobody was using the last server: whatever it shows as running has died.
-    with kept(home / "server.lock", command, is_healthy, first=crash) as address:
+    with shared_program(home / "server.lock", command, is_healthy, recover=crash) as address:
         yield address
 
 
@@ -108,19 +106,17 @@ def process_worker(pool: str) -> Iterator[str]:
 
     def online(name: str) -> bool:
         workers = []
-        with suppress(requests.RequestException):  # a busy server: asked again
-            where = f"{address}/work_pools/{pool}/workers/filter"
-            answer = requests.post(where, json={}, timeout=30)
-            workers = answer.json() if answer.ok else []
+        with suppress(OSError):  # the server is busy, or the pool is not there yet
+            workers = post_json(f"{address}/work_pools/{pool}/workers/filter", {}, seconds=30)
         return any(w["name"] == name and w["status"] == "ONLINE" for w in workers)
 
     server = f"{crc32(address.encode()):08x}"  # another server's pool is another pool
     lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}-{server}.lock"
-    with kept(lock_file, command, online) as name:
+    with shared_program(lock_file, command, online) as name:
         yield name
 
 
-def hand_over() -> None:
+def flush_logs() -> None:
     """Send the last log lines and events: the server may be about to stop."""
     if "prefect" not in sys.modules:
         return
@@ -166,21 +162,12 @@ def crash(address: str, **which: object) -> None:
     """
     states = {"state": {"type": {"any_": _UNFINISHED}}}
     tasks = {"state": {"type": {"any_": [*_UNFINISHED, "SCHEDULED"]}}}
-    flow_runs = _filter(address, "flow_runs", flow_runs=which | states)
+    crashed = {"state": {"type": "CRASHED", "name": "Crashed", "message": _WHY}, "force": True}
+    flow_runs = post_json(f"{address}/flow_runs/filter", {"flow_runs": which | states})
     ids = {"id": {"any_": [run["id"] for run in flow_runs]}}
     if flow_runs:
-        for run in _filter(address, "task_runs", flow_runs=ids, task_runs=tasks):
-            _set_crashed(f"{address}/task_runs/{run['id']}")
+        body = {"flow_runs": ids, "task_runs": tasks}
+        for run in post_json(f"{address}/task_runs/filter", body):
+            post_json(f"{address}/task_runs/{run['id']}/set_state", crashed)
     for run in flow_runs:
-        _set_crashed(f"{address}/flow_runs/{run['id']}")
-
-
-def _filter(address: str, kind: str, **body: object) -> list[dict]:
-    answer = requests.post(f"{address}/{kind}/filter", json=body, timeout=60)
-    answer.raise_for_status()
-    return answer.json()
-
-
-def _set_crashed(run: str) -> None:
-    body = {"state": {"type": "CRASHED", "name": "Crashed", "message": _WHY}, "force": True}
-    requests.post(f"{run}/set_state", json=body, timeout=60).raise_for_status()
+        post_json(f"{address}/flow_runs/{run['id']}/set_state", crashed)

@@ -1,10 +1,9 @@
-"""Processes: the programs of this environment, and stopping one with all that it started."""
+"""Start the programs of this environment, and stop a process with everything that it started."""
 
 import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,86 +11,107 @@ from typing import NamedTuple
 
 import psutil
 
-# Every process of a run carries the run's mark in this variable of its environment.
-MARK = "TAXI_RUN"
+from taxi_lib.errors import TaxiError
+from taxi_lib.services.waiting import wait_for
+
+# This environment variable holds a process's run tag: which run started it, which of the run's
+# notebooks, and in which attempt, such as "3f2a9c1d/01_lesson/5b1e77aa". Children inherit it.
+RUN_TAG = "TAXI_RUN"
 
 
 class Command(NamedTuple):
-    """What to start, with which environment, where it will answer, and in which folder."""
+    """A program to start.
+
+    Attributes
+    ----------
+    arguments : list of str
+        The program and its arguments.
+    env : dict of str to str
+        Its whole environment.
+    address : str
+        Where it will answer.
+    cwd : pathlib.Path, optional
+        Its working directory; the current one when left out.
+    """
 
     arguments: list[str]
     env: dict[str, str]
     address: str
     cwd: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """The program's name: ``uvicorn`` for ``python -P -m uvicorn …``, see :func:`module`."""
+        return Path(self.arguments[3 if "-m" in self.arguments[:3] else 0]).name
+
 
 def program(name: str) -> str:
-    """Return a program of this very environment, activated or not."""
+    """Return the path of a program of this environment, whether or not that is activated."""
     return str(Path(sys.executable).with_name(name))
 
 
 def module(name: str) -> list[str]:
-    """Return how to run a module of this very environment as a program.
+    """Return the command that runs a module of this environment as a program.
 
-    Not as the program of that name: its first line names the folder that the environment was made
-    in, which may have moved. What lies in the working directory is not imported.
+    It works also after the environment was moved: the script of the same name has the old folder
+    in its first line. ``-P`` keeps files of the working directory from being imported.
     """
     return [sys.executable, "-P", "-m", name]
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes that a run has started, also those that its notebooks started.
+def run_tag(env: Mapping[str, str], *names: str) -> str:
+    """Return a run tag: the one in an environment, if there is one, followed by some names."""
+    own = [re.sub(r"[^A-Za-z0-9_.-]+", "-", name) for name in names]
+    return "/".join([env[RUN_TAG], *own] if env.get(RUN_TAG) else own)
+
+
+def tagged(tag: str) -> list[psutil.Process]:
+    """Return all processes with this run tag, or with one that begins with it.
 
     Parameters
     ----------
-    mark : str
-        Of the run, or of one notebook of it: a mark begins with that of what it belongs to.
+    tag : str
+        Of a run, or of one notebook of a run; see :func:`run_tag`.
     """
-    if not mark:
-        raise ValueError("an empty mark is everybody's")
+    if not tag:
+        raise ValueError("An empty run tag would match every process.")
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # ended just now, or not ours to look at
-            theirs = process.environ().get(MARK, "")
-            if f"{theirs}/".startswith(f"{mark}/") and process.pid != os.getpid():
+        with suppress(psutil.Error, OSError):  # it has just ended, or belongs to another user
+            its_tag = process.environ().get(RUN_TAG, "")
+            if f"{its_tag}/".startswith(f"{tag}/") and process.pid != os.getpid():
                 found.append(process)
     return found
 
 
-def as_mark(name: str) -> str:
-    """Return a name as it may be part of a mark."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+def stop_tagged(tag: str) -> None:
+    """Kill all processes with this run tag, or with one that begins with it."""
 
-
-def mark_within(env: Mapping[str, str], own: str) -> str:
-    """Return the mark of something that belongs to the run of an environment, if to any."""
-    return f"{env[MARK]}/{own}" if env.get(MARK) else own
-
-
-def stop_marked(mark: str) -> None:
-    """Kill all that a run, or one notebook of it, has started and left."""
-    deadline = time.monotonic() + 20
-    # Again and again: one may have started another meanwhile.
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    def all_gone() -> bool:
+        left = tagged(tag)
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(left, timeout=5)
+        return not left
+
+    with suppress(TaxiError):
+        wait_for(all_gone, seconds=20, pause=0)  # again and again: they may start others meanwhile
 
 
 def stop(
     process: psutil.Process, family: Iterable[psutil.Process] = (), patience: float = 10
 ) -> None:
-    """Stop a process and all that it started: kindly, then firmly.
+    """Interrupt a process, then terminate and kill what is left of it and of its children.
 
     Parameters
     ----------
     process : psutil.Process
-        The eldest; it is interrupted, and may see to the others itself.
+        Only this one is interrupted: it may stop its children by itself.
     family : iterable of psutil.Process
-        What it started and no longer is its child, if known.
+        Processes that it started and that are no longer its children, if you know them.
     patience : float
-        Seconds that it is given.
+        Seconds between the interrupt and the rest.
     """
     members = set(family)
     with suppress(psutil.Error):

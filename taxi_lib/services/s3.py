@@ -5,14 +5,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-
 from taxi_lib.services.loopback import HOST, guarded_wsgi
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Serve S3 (moto's server, empty); yield its endpoint."""
+    import requests
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,

@@ -1,23 +1,23 @@
-"""Keep a program running for as long as somebody uses it, and not a moment longer.
+"""Share a program among processes: it runs for as long as at least one of them uses it.
 
-Each user holds a shared lock on one file; the operating system lets go of it however the user
-ends, a killed kernel included. Beside the program runs this module, as a process of its own:
-once it gets the lock for itself, nobody is left, and it stops the program and all its children.
+- A *user* holds a shared lock on the lock file. The operating system releases that lock however
+  the user ends, also when it is killed.
+- The *supervisor*, :mod:`taxi_lib.services.supervisor`, is a process that starts the program and
+  tries four times a second to get an exclusive lock on the same file. When it gets the lock, there
+  are no users left, and it stops the program and everything that the program started.
+- The lock file holds the program's address and the supervisor's process id, for those who join.
 
-    python -m taxi_lib.services.shared_process LOCK_FILE program argument …
+Beside the lock file lie ``….start``, locked by whoever joins or starts the program, so that only
+one process does so at a time, and ``….log`` with what the program prints.
 """
 
 import fcntl
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TextIO
 
@@ -25,175 +25,163 @@ import psutil
 
 from taxi_lib.atomic_files import sha256_of
 from taxi_lib.errors import TaxiError
-from taxi_lib.services.processes import MARK, Command, marked, stop, stop_marked
+from taxi_lib.services.processes import RUN_TAG, Command, stop, stop_tagged, tagged
+from taxi_lib.services.waiting import wait_for
 
 Answers = Callable[[str], bool]
+SUPERVISOR = "taxi_lib.services.supervisor"
 PATIENCE = 180  # seconds for a program to answer: a busy laptop needs 60
 
 
 @contextmanager
-def kept(
+def shared_program(
     lock_file: Path,
     command: Callable[[str | None], Command],
     answers: Answers,
-    first: Callable[[str], None] = lambda address: None,
+    recover: Callable[[str], None] = lambda address: None,
 ) -> Iterator[str]:
-    """Join the program that others keep under this lock file, or start it; yield its address.
+    """Join the program that runs under this lock file, or start it; yield its address.
 
     Parameters
     ----------
     lock_file : pathlib.Path
-        Held by every user; tells the address and the keeper's process id.
+        The same for all who share the program; made if need be, with its folder.
     command : callable
-        Given the address of the last start, if any; returns what to start.
+        Called with the address of the last start, or None; returns what to start.
     answers : callable
-        Tells whether the program is up at an address.
-    first : callable
-        Is given the address when we have started it and nobody else was using the last one.
+        Called with an address; returns whether the program answers there.
+    recover : callable
+        Called with the address after a start, if nobody was using the program before: what an
+        earlier one left unfinished can be cleaned up now.
 
     Raises
     ------
     TaxiError
-        When the program ended, or did not answer within three minutes; with its last words.
+        When the program ends at once, or does not answer within three minutes; with the last
+        lines that it printed.
     """
     lock_file = lock_file.resolve()
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("a+", encoding="utf-8") as file:
-        # Starting is done by one at a time, who holds the first lock and then only the second.
         with lock_file.with_suffix(".start").open("w") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
-            fcntl.flock(file, fcntl.LOCK_SH)  # waits while a keeper is stopping its program
-            address, keeper = _read(file)
-            if not (address and _answers_yet(keeper, lock_file, address, answers)):
-                _end(keeper, lock_file)  # two at once would spoil each other's database
-                alone = _nobody_holds(file)  # asked before the new keeper asks the same
+            fcntl.flock(file, fcntl.LOCK_SH)  # waits while a supervisor is stopping its program
+            address, supervisor = _read(file)
+            if not (address and _comes_up(supervisor, lock_file, address, answers)):
+                _end(supervisor, lock_file)  # two servers at once would damage their database
+                # Before the start: afterwards the new supervisor competes for the same lock.
+                nobody_else = lock_alone(file)
                 fcntl.flock(file, fcntl.LOCK_SH)
                 address = _start(file, lock_file, command(address), answers)
-                if alone:
-                    first(address)
+                if nobody_else:
+                    recover(address)
         try:
             yield address
         finally:
             _leave(file, lock_file)
-            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may still have the file open
+            # Closing the file is not enough: a forked child may have it open as well.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _read(file: TextIO) -> tuple[str | None, int]:
+    """Return the program's last address, if any, and its supervisor's process id, or 0."""
     file.seek(0)
     with suppress(ValueError, KeyError):
         record = json.loads(file.read())
-        return record["address"], record["keeper"]
+        return record["address"], record["supervisor"]
     return None, 0
 
 
-def _write(file: TextIO, address: str | None, keeper: int) -> None:
+def _write(file: TextIO, address: str | None, supervisor: int) -> None:
     file.truncate(0)
-    file.write(json.dumps({"address": address, "keeper": keeper}))
+    file.write(json.dumps({"address": address, "supervisor": supervisor}))
     file.flush()
 
 
-def _answers_yet(keeper: int, lock_file: Path, address: str, answers: Answers) -> bool:
-    """Tell whether a program answers; one that is starting, or busy, is given time."""
-    deadline = time.monotonic() + PATIENCE
-    while _alive(keeper, lock_file) and time.monotonic() < deadline:
-        if answers(address):
-            return True
-        time.sleep(0.2)
+def _comes_up(supervisor: int, lock_file: Path, address: str, answers: Answers) -> bool:
+    """Wait until a program answers, which may be starting or busy; False when it never does."""
+
+    def outcome() -> str | None:
+        if not _is_running(supervisor, lock_file):
+            return "ended"
+        return "answers" if answers(address) else None
+
+    with suppress(TaxiError):
+        return wait_for(outcome, PATIENCE) == "answers"
     return False
 
 
-def _alive(keeper: int, lock_file: Path) -> bool:
+def _is_running(supervisor: int, lock_file: Path) -> bool:
     with suppress(psutil.Error):
-        process = psutil.Process(keeper)
-        # Another program may have got the number.
-        ours = {__spec__.name, str(lock_file)} <= set(process.cmdline())
-        return ours and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(supervisor)
+        # The process id may belong to another program by now.
+        is_ours = {SUPERVISOR, str(lock_file)} <= set(process.cmdline())
+        return is_ours and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) -> str:
+    """Start a supervisor and its program, and wait until that answers; return its address."""
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
-        keeper = subprocess.Popen(
-            [sys.executable, "-P", "-m", __spec__.name, str(lock_file), *command.arguments],
-            # Not the mark of the run that starts it, which it may outlive: others use it, too.
-            env=command.env | {MARK: _mark(lock_file)},
+        supervisor = subprocess.Popen(
+            [sys.executable, "-P", "-m", SUPERVISOR, str(lock_file), *command.arguments],
+            # A run tag of its own, not the one of the run that starts it: others use it as well,
+            # and it may have to stay when that run is stopped.
+            env=command.env | {RUN_TAG: _tag(lock_file)},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in a terminal is for its user, not for the program
+            start_new_session=True,  # Ctrl-C in a terminal stops the user, not the program
         )
-    _write(file, command.address, keeper.pid)  # at once: who waits joins it if we are killed now
-    Thread(target=keeper.wait, daemon=True).start()  # else its last trace stays until we end
-    deadline = time.monotonic() + PATIENCE
+    # Before it answers: if we are killed now, the next user waits for this program.
+    _write(file, command.address, supervisor.pid)
+    Thread(target=supervisor.wait, daemon=True).start()  # so that it does not become a zombie
     try:
-        while not answers(command.address) or keeper.poll() is not None:
-            if keeper.poll() is not None or time.monotonic() > deadline:
-                words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-                name = Path(command.arguments[3 if "-m" in command.arguments[:3] else 0]).name
-                raise TaxiError(f"{name} did not start ({words}): see {log}.")
-            time.sleep(0.2)
+        if not _comes_up(supervisor.pid, lock_file, command.address, answers):
+            last = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+            raise TaxiError(f"{command.name} did not start ({last}): see {log}.")
     except BaseException:
-        _end(keeper.pid, lock_file)
+        _end(supervisor.pid, lock_file)
         raise
     return command.address
 
 
 def _leave(file: TextIO, lock_file: Path) -> None:
-    """Let go; the last one to leave sees to it that the program is gone."""
-    if not _nobody_holds(file):
-        return  # others use it, or its keeper is stopping it already
-    address, keeper = _read(file)
-    _write(file, address, 0)  # nobody shall join what is about to stop
-    _end(keeper, lock_file)
+    """Stop the program if we were its last user."""
+    if not lock_alone(file):
+        return  # it has other users, or its supervisor is already stopping it
+    address, supervisor = _read(file)
+    _write(file, address, 0)  # so that nobody joins a program that is about to stop
+    _end(supervisor, lock_file)
 
 
-def _end(keeper: int, lock_file: Path) -> None:
-    """Stop a keeper and its program, or a program whose keeper was killed."""
-    deadline = time.monotonic() + 30
+def _end(supervisor: int, lock_file: Path) -> None:
+    """Stop a supervisor and its program, or only the program if its supervisor was killed."""
     with suppress(psutil.Error):
-        if _alive(keeper, lock_file):
-            psutil.Process(keeper).terminate()
-    while _alive(keeper, lock_file) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    _stop_all(lock_file)
+        if _is_running(supervisor, lock_file):
+            psutil.Process(supervisor).terminate()
+    with suppress(TaxiError):
+        wait_for(lambda: not _is_running(supervisor, lock_file), seconds=30, pause=0.05)
+    stop_all(lock_file)
 
 
-def main(lock_file: str, *arguments: str) -> int:
-    """Run a program until nobody holds the lock file, or it ends by itself."""
-    asked = []
-    for number in (signal.SIGTERM, signal.SIGINT):  # else what a shell started with & ignores it
-        signal.signal(number, lambda number, _: asked.append(number))
-    with Path(lock_file).open("r+") as file, TemporaryDirectory(prefix="kept-") as scratch:
-        # A worker leaves an empty folder behind, and for each run another.
-        child = subprocess.Popen(arguments, env=os.environ | {"TMPDIR": scratch})
-        try:
-            while child.poll() is None and not asked and not _nobody_holds(file):
-                time.sleep(0.25)
-        finally:
-            _stop_all(Path(lock_file))
-    return child.returncode or 0
-
-
-def _nobody_holds(file: TextIO) -> bool:
+def lock_alone(file: TextIO) -> bool:
+    """Try to get the exclusive lock: it is given only when nobody else holds one."""
     with suppress(BlockingIOError):
-        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is None
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     return False
 
 
-def _mark(lock_file: Path) -> str:
-    """Return what the program and all that it starts carry in their environment."""
-    return f"kept-{sha256_of(str(lock_file.resolve()))[:16]}"
+def _tag(lock_file: Path) -> str:
+    # The kernels' reaper spares processes whose run tag begins like this.
+    return f"shared-{sha256_of(str(lock_file.resolve()))[:16]}"
 
 
-def _stop_all(lock_file: Path) -> None:
-    """Stop the program, the eldest, and what it started, also if it has left that behind."""
-    mark = _mark(lock_file)
-    with suppress(psutil.Error):  # the eldest ended just now
-        if family := marked(mark):
-            stop(min(family, key=psutil.Process.create_time), family)
-    stop_marked(mark)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+def stop_all(lock_file: Path) -> None:
+    """Stop the program and everything that it started, also what is no longer its child."""
+    with suppress(psutil.Error):  # the program has just ended
+        if family := tagged(_tag(lock_file)):
+            stop(min(family, key=psutil.Process.create_time), family)  # the program is the oldest
+    stop_tagged(_tag(lock_file))

@@ -25,7 +25,7 @@ from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.kernel.launch import Limits, scratch_folder
 from taxi_lib.runner.masking import MASK, Veil, mask
 from taxi_lib.runner.notebook_run import NotebookRun
-from taxi_lib.services.processes import stop_marked
+from taxi_lib.services.processes import stop_tagged
 
 SECRET = "hünter2-sécret"
 DIED = "cell 5/5 · Work: the kernel died (out of memory, or killed)"
@@ -459,7 +459,7 @@ display({"application/vnd.taxi-workbook.results+json": [1]}, raw=True)"""
 
 def test_no_mark_is_nobodys() -> None:
     with pytest.raises(ValueError, match="everybody"):
-        stop_marked("")
+        stop_tagged("")
 
 
 def test_a_path_reaches_the_cell_in_full_also_by_default(tmp_path: Path):

@@ -25,7 +25,7 @@ from taxi_lib.runner.kernel.launch import (
 from taxi_lib.runner.kernel.outputs import Kept
 from taxi_lib.runner.masking import Veil, mask_all
 from taxi_lib.runner.notebook_file import is_injected
-from taxi_lib.services.processes import MARK, stop_marked
+from taxi_lib.services.processes import RUN_TAG, stop_tagged
 
 _SHOWN = ("display_data", "update_display_data", "execute_result", "error")
 _SHOWN += ("comm_open", "comm_msg")  # of widgets
@@ -239,7 +239,7 @@ class _LessonEngine(Engine):
         ):
             client = _Client(
                 nb_man,
-                km=manager(scratch, kernel.mark),
+                km=manager(scratch, kernel.run_tag),
                 log=quiet(),
                 kernel_name=kernel_name,
                 startup_timeout=120,
@@ -252,20 +252,20 @@ class _LessonEngine(Engine):
             )
             client.listen_to(kernel, (out, err))
             client.on_cell_executed = client.hear
-            # Who looks for what bears the mark must not find the supervisor, which finds more.
-            env = {name: value for name, value in kernel.env.items() if name != MARK}
+            # The reaper has no run tag: what stops all tagged processes must spare it.
+            env = {name: value for name, value in kernel.env.items() if name != RUN_TAG}
             env |= own_folders(scratch, kernel.env)
             ends = {"stdout": str(out.fileno()), "stderr": str(err.fileno())}
             env |= {PIPE.format(name): number for name, number in ends.items()}
             timer.start()
             try:
-                # The supervisor ends the notebook when nobody holds the leash any longer.
+                # The reaper ends the notebook when nobody holds the leash any longer.
                 start = {"env": env, "stdin": held, "stdout": stdout, "stderr": stderr}
                 asyncio.run(client.run(**start, pass_fds=(out.fileno(), err.fileno())))
             finally:
                 timer.cancel()
                 leash.close()
-                stop_marked(kernel.mark)  # should somebody have killed its supervisor
+                stop_tagged(kernel.run_tag)  # in case somebody has killed the reaper
 
 
 def register() -> str:

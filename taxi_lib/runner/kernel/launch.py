@@ -52,7 +52,7 @@ class Kernel:
         Its working directory.
     env : dict of str to str
         Its environment.
-    mark : str
+    run_tag : str
         Of its processes, in that environment; see :mod:`taxi_lib.services.processes`.
     on_cell : callable
         Is told each cell as it starts.
@@ -70,7 +70,7 @@ class Kernel:
 
     folder: Path
     env: dict[str, str]
-    mark: str
+    run_tag: str
     on_cell: Callable[..., None]
     on_text: Callable[[str], None]
     secrets: dict[str, str] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Surroundings:
     work_beside: bool = False
 
 
-def manager(scratch: str, mark: str) -> AsyncKernelManager:
+def manager(scratch: str, run_tag: str) -> AsyncKernelManager:
     """Return the manager of a kernel of this very environment, whatever kernels are installed.
 
     The kernel is the child of a process that ends with it all that it started: see
@@ -120,10 +120,10 @@ def manager(scratch: str, mark: str) -> AsyncKernelManager:
     found = AsyncKernelManager(
         kernel_name="python3", kernel_spec_manager=ours, config=config, log=quiet()
     )
-    supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py")), mark]
+    reaper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py")), run_tag]
     # -P: no module that lies in the working directory is taken for one that the kernel needs.
     python, *rest = found.kernel_spec.argv
-    found.kernel_spec.argv = [*supervisor, python, "-P", *rest]
+    found.kernel_spec.argv = [*reaper, python, "-P", *rest]
     return found
 
 

@@ -6,7 +6,7 @@ others use as well: those of :mod:`taxi_lib.services.shared_process` stop by the
 The notebook ends when its kernel does, and when our standard input is closed. The run closes it to
 stop the notebook; if the run is killed, the operating system does.
 
-    python -I -S reaper.py MARK program argument …
+    python -I -S reaper.py RUN_TAG program argument …
 
 It starts with every kernel, so it imports little: no packages, nothing of the library.
 """
@@ -20,19 +20,19 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-_MARK = "TAXI_RUN"  # as processes.MARK
+_RUN_TAG = "TAXI_RUN"  # as processes.RUN_TAG
 _SET_CHILD_SUBREAPER, _SET_DEATH_SIGNAL = 36, 1  # of Linux: see prctl(2)
 _CHILDREN = "/proc/self/task/{}/children"
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _PATIENCE = 20  # seconds for killed processes to be gone
 
 
-def main(mark: str, *command: str) -> int:
+def main(tag: str, *command: str) -> int:
     """Run a command until it ends or our standard input does; return its exit status.
 
     Parameters
     ----------
-    mark : str
+    tag : str
         What the command and all that it starts carry in their environment.
     *command : str
         The program and its arguments.
@@ -46,7 +46,7 @@ def main(mark: str, *command: str) -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)  # only to be woken
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
-    kernel = _start(mark, command)
+    kernel = _start(tag, command)
     signal.signal(signal.SIGINT, lambda number, _: _send(kernel, number))
     status, left = None, False
     while status is None and not left and not asked:
@@ -57,7 +57,7 @@ def main(mark: str, *command: str) -> int:
         status = _bury(kernel)
     if status is None:
         _send(kernel, signal.SIGKILL)
-    _end_all(kernel, mark, adopts)
+    _end_all(kernel, tag, adopts)
     if left:  # nobody else may be there to remove its files
         _remove(os.environ.get("JUPYTER_RUNTIME_DIR"))
     return os.waitstatus_to_exitcode(status) % 256 if status is not None else 1
@@ -70,7 +70,7 @@ def _prctl(option: int, value: int) -> bool:
     return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
 
 
-def _start(mark: str, command: tuple[str, ...]) -> int:
+def _start(tag: str, command: tuple[str, ...]) -> int:
     us = os.getpid()
     if kernel := os.fork():
         null = os.open(os.devnull, os.O_RDWR)
@@ -90,7 +90,7 @@ def _start(mark: str, command: tuple[str, ...]) -> int:
         ):
             signal.signal(number, signal.SIG_DFL)
         _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        ours = {_MARK: mark, "JPY_PARENT_PID": str(us)}  # ipykernel ends when that one is gone
+        ours = {_RUN_TAG: tag, "JPY_PARENT_PID": str(us)}  # ipykernel ends when that one is gone
         os.execve(command[0], command, os.environ | ours)
     finally:
         os._exit(127)
@@ -105,12 +105,12 @@ def _bury(kernel: int) -> int | None:
     return found
 
 
-def _end_all(kernel: int, mark: str, adopts: bool) -> None:
+def _end_all(kernel: int, tag: str, adopts: bool) -> None:
     """Kill all that the kernel has started, again and again: one may just be starting another."""
-    if not adopts:  # what has left its parent is found by its mark, if it kept that
+    if not adopts:  # what has left its parent is found by its run tag, if it kept that
         where = "taxi_lib.services.processes"
-        stop = f"import sys; from {where} import stop_marked; stop_marked(sys.argv[1])"
-        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", stop, mark])
+        stop = f"import sys; from {where} import stop_tagged; stop_tagged(sys.argv[1])"
+        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", stop, tag])
         return
     deadline, tries = time.monotonic() + _PATIENCE, 0
     while time.monotonic() < deadline:
@@ -142,14 +142,14 @@ def _hunt(kernel: int) -> None:
     with suppress(OSError):
         while new := {*map(int, _read(_CHILDREN.format(os.getpid())).split())} - seen:
             for pid in new:
-                if not _is_kept(pid):
+                if not _is_shared(pid):
                     _send(pid, signal.SIGKILL)
             _bury(kernel)
             seen |= new
 
 
 def _descendants() -> Iterator[int]:
-    """Yield the processes below us, without those that are kept for others.
+    """Yield the processes below us, without those that others use as well.
 
     Zombies, too: one with several threads is called so while some of them are still at work.
     """
@@ -163,18 +163,18 @@ def _descendants() -> Iterator[int]:
     waiting = below.get(os.getpid(), [])
     while waiting:
         pid = waiting.pop()
-        if not _is_kept(pid):
+        if not _is_shared(pid):
             yield pid
             waiting += below.get(pid, [])
 
 
-def _is_kept(pid: int) -> bool:
-    """Tell whether a process belongs to a program that is kept for others, too."""
+def _is_shared(pid: int) -> bool:
+    """Tell whether a process belongs to a program that others use as well."""
     try:
         env = _read(f"/proc/{pid}/environ")
     except OSError:
         return False  # ended just now, or another user's
-    return f"\0{_MARK}=kept-".encode() in b"\0" + env
+    return f"\0{_RUN_TAG}=shared-".encode() in b"\0" + env
 
 
 def _read(path: str) -> bytes:

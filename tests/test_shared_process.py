@@ -14,7 +14,7 @@ from cells import run_path, write_cells
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.ports import free_port, is_free
 from taxi_lib.services.processes import Command
-from taxi_lib.services.shared_process import kept
+from taxi_lib.services.shared_process import shared_program
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """
@@ -29,8 +29,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 USER = """
 import sys, time
 from pathlib import Path
-from test_keeper import keep
-with keep(Path(sys.argv[1])) as address:
+from test_shared_process import share
+with share(Path(sys.argv[1])) as address:
     print(address, flush=True)
     time.sleep(600)
 """
@@ -41,8 +41,8 @@ def start(_: str | None) -> Command:
     return Command([sys.executable, "-c", SERVICE, str(port)], dict(os.environ), str(port))
 
 
-def keep(lock_file: Path, command: Callable = start):
-    return kept(lock_file, command, lambda port: not is_free(int(port)))
+def share(lock_file: Path, command: Callable = start):
+    return shared_program(lock_file, command, lambda port: not is_free(int(port)))
 
 
 @pytest.fixture
@@ -67,29 +67,29 @@ def child_of(lock_file: Path) -> int:
 
 
 def test_who_comes_second_joins(lock_file: Path):
-    with keep(lock_file) as first, keep(lock_file) as second:
+    with share(lock_file) as first, share(lock_file) as second:
         assert first == second
 
 
 def test_the_program_and_its_children_are_gone_when_its_user_has_left(lock_file: Path):
-    with keep(lock_file) as port:
+    with share(lock_file) as port:
         child = child_of(lock_file)
         assert not is_free(int(port))
     assert is_free(int(port)) and gone(child)
 
 
 def test_it_stays_while_one_user_is_left(lock_file: Path):
-    with keep(lock_file) as port:
-        with keep(lock_file):
+    with share(lock_file) as port:
+        with share(lock_file):
             pass
-        time.sleep(1)  # its keeper looks four times a second
+        time.sleep(1)  # its supervisor looks four times a second
         assert not is_free(int(port))
 
 
 def test_it_stays_for_others_when_the_one_who_started_it_leaves(lock_file: Path):
-    first = keep(lock_file)
+    first = share(lock_file)
     port = first.__enter__()
-    with keep(lock_file) as joined:
+    with share(lock_file) as joined:
         first.__exit__(None, None, None)
         time.sleep(1)
         assert joined == port and not is_free(int(port))
@@ -97,7 +97,7 @@ def test_it_stays_for_others_when_the_one_who_started_it_leaves(lock_file: Path)
 
 
 def test_it_stops_when_its_user_fails(lock_file: Path):
-    with pytest.raises(ZeroDivisionError), keep(lock_file) as port:
+    with pytest.raises(ZeroDivisionError), share(lock_file) as port:
         1 / 0  # noqa: B018
     assert is_free(int(port))
 
@@ -114,21 +114,21 @@ def test_it_stops_when_its_user_is_killed(lock_file: Path):
 
 
 def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file: Path):
-    with keep(lock_file) as port:
+    with share(lock_file) as port:
         child = child_of(lock_file)
         psutil.Process(child).parent().kill()
         assert gone(child)
-        with keep(lock_file) as again:
+        with share(lock_file) as again:
             assert not is_free(int(again)) and is_free(int(port))
 
 
-def test_a_program_whose_keeper_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
-    with keep(lock_file) as port:
+def test_a_program_whose_supervisor_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
+    with share(lock_file) as port:
         child = child_of(lock_file)
-        keeper = psutil.Process(child).parent().parent()
-        keeper.kill()
-        assert gone(keeper.pid)  # until then, who comes joins the program that still answers
-        with keep(lock_file) as again:
+        supervisor = psutil.Process(child).parent().parent()
+        supervisor.kill()
+        assert gone(supervisor.pid)  # until then, who comes joins the program that still answers
+        with share(lock_file) as again:
             assert gone(child) and again != port
     assert is_free(int(port)) and is_free(int(again))
 
@@ -140,8 +140,8 @@ def test_it_outlives_the_notebook_that_started_it_when_another_uses_it(
     cell = f"""import sys, time
 from pathlib import Path
 sys.path.append({str(Path(__file__).parent)!r})
-from test_keeper import keep
-user = keep(Path({str(lock_file)!r}))
+from test_shared_process import share
+user = share(Path({str(lock_file)!r}))
 print(user.__enter__(), flush=True)
 while not Path({str(tmp_path / "joined")!r}).exists():
     time.sleep(0.1)
@@ -152,19 +152,19 @@ import os; os.kill(os.getpid(), 9)"""
     notebook = threading.Thread(target=run_path, args=arguments, kwargs=heard)
     notebook.start()
     assert told.wait(60)
-    with keep(lock_file) as port:
+    with share(lock_file) as port:
         (tmp_path / "joined").touch()
         notebook.join(60)
         child = psutil.Process(child_of(lock_file))
-        time.sleep(1)  # its keeper looks four times a second
+        time.sleep(1)  # its supervisor looks four times a second
         assert child.is_running() and child.parent() and not is_free(int(port))
     assert is_free(int(port)) and gone(child.pid)
 
 
 def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Path):
-    starter = keep(lock_file)
+    starter = share(lock_file)
     port = starter.__enter__()
-    with keep(lock_file):
+    with share(lock_file):
         starter.__exit__(None, None, None)
         began = time.monotonic()
     assert is_free(int(port)) and time.monotonic() - began < 15
@@ -181,7 +181,7 @@ def test_two_who_start_at_once_share_one(lock_file: Path):
     addresses, both = [], threading.Barrier(2)
 
     def use() -> None:
-        with keep(lock_file, slowly) as address:
+        with share(lock_file, slowly) as address:
             addresses.append(address)
             both.wait(60)
 
@@ -199,4 +199,4 @@ def test_a_program_that_cannot_start_is_reported_with_its_last_words(lock_file: 
         return Command(arguments, dict(os.environ), str(free_port()))
 
     with pytest.raises(TaxiError, match=r"did not start \(no disk left\): see"):
-        keep(lock_file, broken).__enter__()
+        share(lock_file, broken).__enter__()
