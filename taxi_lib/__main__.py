@@ -189,9 +189,7 @@ def ui(
     """Show Prefect's and MLflow's pages until Ctrl-C; runs started meanwhile appear there."""
     settings.use_workspace()
     say("Starting Prefect and MLflow …")
-    from taxi_lib import tracking
-
-    with services.prefect_server(prefect_port) as api, tracking.page(mlflow_port) as page:
+    with services.prefect_server(prefect_port) as api, services.mlflow_page(mlflow_port) as page:
         say(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}")
         say("Ctrl-C stops both.")
         with suppress(KeyboardInterrupt):

@@ -5,6 +5,7 @@ shared by whoever asks, that stop with their last user. Everything listens on lo
 """
 
 from taxi_lib.services.mail import mail_server
+from taxi_lib.services.mlflow_local import mlflow_page
 from taxi_lib.services.prefect_local import prefect_server, process_worker
 from taxi_lib.services.s3 import s3_server
 from taxi_lib.services.web_apps import facts_api, webhook_sink
@@ -12,6 +13,7 @@ from taxi_lib.services.web_apps import facts_api, webhook_sink
 __all__ = [
     "facts_api",
     "mail_server",
+    "mlflow_page",
     "prefect_server",
     "process_worker",
     "s3_server",

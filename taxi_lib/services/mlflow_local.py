@@ -70,7 +70,7 @@ def _with_first_page(theirs: App, page: str) -> App:
 
 
 @contextmanager
-def page(port: int = 5000) -> Iterator[str]:
+def mlflow_page(port: int = 5000) -> Iterator[str]:
     """Serve MLflow's page on the workbook's store, on loopback; yield the experiment's address.
 
     Raises
