@@ -2,43 +2,20 @@
 
 import http.server
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
 import pytest
 
+from support.months import five_trips
 from taxi_lib import settings
-from taxi_lib.errors import TaxiError
 
-ROOT = Path(__file__).resolve().parents[1]
 WORKSPACE = pytest.StashKey[TemporaryDirectory]()
 NOBODY = pytest.StashKey[socket.socket]()
-
-
-def real_month_path(month: str) -> Path | None:
-    """Return the real file of a month, or None where there is none."""
-    folders = [ROOT / "data", ROOT.parent / "shared" / "data"]
-    if os.environ.get("REAL_TAXI_DATA_DIR"):
-        folders.insert(0, Path(os.environ["REAL_TAXI_DATA_DIR"]))
-    paths = (folder / f"green_tripdata_{month}.parquet" for folder in folders)
-    return next((path.resolve() for path in paths if path.exists()), None)
-
-
-def link_real_months(folder: Path, *needed: str) -> bool:
-    """Let a new folder show the real months, if these are here; nothing is written beside them."""
-    paths = [real_month_path(month) for month in needed]
-    if not all(paths):
-        return False
-    folder.mkdir()
-    for path in paths[0].parent.glob("green_tripdata_*.parquet"):
-        (folder / path.name).symlink_to(path)
-    return True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,15 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """Join or start the one real Prefect server of this test run; the address of its API."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-    from quarters import lessons_left
-
     from taxi_lib.services.prefect_local import shared_server
 
     with shared_server() as address:
         yield address
-        with temporary_settings({PREFECT_API_URL: address}):
-            assert lessons_left() == set()
 
 
 @pytest.fixture
@@ -138,20 +110,6 @@ def write_month(data_dir: Path) -> Callable[..., Path]:
     return write
 
 
-def five_trips(month: str = "2021-01") -> pd.DataFrame:
-    pickup = pd.Series(pd.date_range(f"{month}-05 08:00", periods=5, freq="h")).astype("M8[us]")
-    minutes = pd.Series([10, 20, 30, 40, 50])
-    return pd.DataFrame(
-        {
-            "lpep_pickup_datetime": pickup,
-            "lpep_dropoff_datetime": pickup + pd.to_timedelta(minutes, unit="min"),
-            "PULocationID": [74, 74, 75, 41, 42],
-            "DOLocationID": [75, 75, 74, 42, 41],
-            "trip_distance": [1.0, 2.0, 0.0, 4.0, 5.0],
-        }
-    )
-
-
 @pytest.fixture
 def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder for runs that is this test's own; it is not there yet."""
@@ -163,6 +121,15 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", "")
     monkeypatch.delenv("_MLFLOW_SERVER_ARTIFACT_ROOT")
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder for notebooks, with a runs folder and a store of its own."""
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
 
 
 @pytest.fixture
@@ -195,24 +162,3 @@ def tlc(tmp_path: Path, serve: Callable[..., None]) -> Path:
 
     serve(Quiet)
     return folder
-
-
-@contextmanager
-def refused(kind: type[TaxiError], *parts: str) -> Iterator[None]:
-    """Expect a refusal of just this kind: one sentence that holds these parts, in this order."""
-    with pytest.raises(TaxiError) as refusal:
-        yield
-    sentence = str(refusal.value)
-    assert type(refusal.value) is kind, sentence
-    assert sentence.endswith(".") and ". " not in sentence and "\n" not in sentence
-    places = [sentence.find(part) for part in parts]
-    assert -1 not in places and places == sorted(places), sentence
-
-
-def as_anybody() -> list[str]:
-    """Return what to put before a command so that the modes of files count for it, as root too."""
-    if os.geteuid():
-        return []
-    if not shutil.which("setpriv"):
-        pytest.skip("root may write everywhere, and there is no setpriv to give that up")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

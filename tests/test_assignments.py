@@ -5,9 +5,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import refused
 from nbformat.v4 import new_code_cell, new_notebook
 
+from support.refusals import refused
 from taxi_lib.errors import ContractError
 from taxi_lib.runner.contracts import check_request, read_contract
 

@@ -6,30 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cells import write_cells
-from conftest import ROOT, link_real_months
 
+from support import ROOT
+from support.cli import run_command
+from support.months import link_real_months
+from support.notebooks import write_cells
 from taxi_lib.__main__ import main
 from taxi_lib.results import read_results
 
 COURSE_2023 = {"train_rows": 65_946, "val_rows": 62_574}
 
 
-def run_command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "taxi_lib", *arguments]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-
-
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
+def refused_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable:
     """Return a function that runs a command which must be refused, and returns the sentence."""
 
     def run(*arguments: str) -> str:
@@ -63,8 +54,8 @@ def test_a_terminal_of_any_encoding_shows_what_is_said(tmp_path: Path, env: dict
 @pytest.mark.parametrize(
     "arguments", [["run", "-p", "name=\udcff"], ["list", "--folder", "\udcff"]]
 )
-def test_an_argument_that_is_no_text_is_refused(refused: Callable, arguments: list[str]):
-    assert "\\udcff' is not in UTF-8: type it in UTF-8, or give" in refused(*arguments)
+def test_an_argument_that_is_no_text_is_refused(refused_command: Callable, arguments: list[str]):
+    assert "\\udcff' is not in UTF-8: type it in UTF-8, or give" in refused_command(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +82,9 @@ def test_an_argument_that_is_no_text_is_refused(refused: Callable, arguments: li
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(
-    refused: Callable, data_dir: Path, arguments: list[str], sentence: str
+    refused_command: Callable, data_dir: Path, arguments: list[str], sentence: str
 ):
-    assert sentence in refused(*arguments)
+    assert sentence in refused_command(*arguments)
 
 
 def test_nothing_is_started_or_written_when_a_run_is_refused(tmp_path: Path):

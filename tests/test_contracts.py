@@ -5,9 +5,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, refused
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from support import ROOT
+from support.refusals import refused
 from taxi_lib.errors import ContractError
 from taxi_lib.runner.contracts import check_request, find_notebooks, form, read_contract
 from taxi_lib.runner.notebook_file import label

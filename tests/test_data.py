@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import five_trips, real_month_path
 
+from support.months import five_trips, real_month_path
 from taxi_lib.trips.data import MonthFile, check_file, read_trips
 
 WriteMonth = Callable[..., Path]

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cells import write_cells
-from conftest import ROOT
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
+from support import ROOT
+from support.notebooks import write_cells
 from taxi_lib.services import process_worker
 from taxi_lib.services.commands import shell
 from taxi_lib.services.prefect_client import wait_for

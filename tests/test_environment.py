@@ -6,10 +6,11 @@ from importlib.metadata import version
 
 import pytest
 import yaml
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.flows import Flow, load_flow_from_entrypoint
+
+from support import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = {

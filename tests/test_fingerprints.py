@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from cells import write_cells
-from conftest import ROOT
 
+from support import ROOT
+from support.notebooks import write_cells
 from taxi_lib.runner import fingerprints
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.fingerprints import differences, inputs_of

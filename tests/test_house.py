@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from support import ROOT
 
 LIBRARY = ROOT / "taxi_lib"
 GROUND = {"errors", "settings", "months", "results", "atomic_files", "mlflow_store"}

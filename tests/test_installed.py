@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cells import GREETING, write_cells
-from conftest import ROOT, refused
-from walks import run, summary_of
 
+from support import ROOT
+from support.cli import run
+from support.flow_runs import summary_of
+from support.notebooks import GREETING, write_cells
+from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.processes import program

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import five_trips
 from sklearn.feature_extraction import DictVectorizer
 
+from support.months import five_trips
 from taxi_lib import features, models
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, link_real_months, real_month_path
 from nbformat import NotebookNode
-from quarters import Quarters, on_the_server, own
 
+from support import ROOT
+from support.flow_runs import on_the_server, temporary
+from support.months import link_real_months, real_month_path
+from support.sandbox import Sandbox
 from taxi_lib.runner.contracts import read_contract
 
 LESSONS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
@@ -44,11 +46,11 @@ def cells_of(path: Path, kind: str | None = None) -> list[NotebookNode]:
 
 
 @pytest.fixture
-def quarters(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Quarters:
+def sandbox(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Return where a lesson is run: folders, a home and a mark of its own."""
     if link_real_months(tmp_path / "data", "2021-01", "2021-02"):
         monkeypatch.setenv("TAXI_DATA_DIR", str(tmp_path / "data"))
-    return Quarters(tmp_path, scratch)
+    return Sandbox(tmp_path, scratch)
 
 
 def test_every_lesson_has_its_number():
@@ -57,28 +59,28 @@ def test_every_lesson_has_its_number():
 
 @pytest.mark.slow
 @EVERY_LESSON
+@pytest.mark.usefixtures("prefect_api")
 def test_every_lesson_runs_and_leaves_nothing_behind(
-    path: Path, quarters: Quarters, request: pytest.FixtureRequest
+    path: Path, sandbox: Sandbox, request: pytest.FixtureRequest
 ):
-    with_prefect = "prefect_server" in path.read_text()
-    if with_prefect:
-        request.getfixturevalue("prefect_api")  # else it would start a server of its own
-    before = on_the_server() if with_prefect else set()
+    before = on_the_server()
     copies = 2 if request.config.getoption("--twice") else 1
-    for notebook in quarters.execute(path, copies):
+    for notebook, ending in sandbox.execute(path, copies):
         assert complaints(notebook) == []
-        check_results(path, quarters.results_of(notebook))
-    assert quarters.processes() == []
-    assert quarters.files() == []
-    if with_prefect:  # what bears a lesson's own ending is looked for when all have ended
-        new = on_the_server() - before
-        assert new - own(new) - DEPLOYED == set()
+        check_results(path, sandbox.results_of(notebook))
+        assert not [name for name in on_the_server() if ending and name.endswith(ending)]
+    assert sandbox.processes() == []
+    assert sandbox.files() == []
+    # What bears another ending belongs to a lesson that runs at the same time.
+    new = on_the_server() - before
+    assert new - temporary(new) - DEPLOYED == set()
 
 
 def check_results(path: Path, results: dict) -> None:
     """Compare a lesson's results with what the course's months give, where they are here."""
     real = bool(real_month_path("2021-01") and real_month_path("2021-02"))
     assert results
+    read_contract(path).check_results(results)
     if "source" in {p.name for p in read_contract(path).parameters}:
         assert results["data_source"] == ("local" if real else "synthetic")
     for name, expected in RESULTS_2021.get(path.stem[:2], {}).items() if real else ():

@@ -8,8 +8,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 
+from support import ROOT
 from taxi_lib import features
 from taxi_lib.errors import DataError
 from taxi_lib.trips.data import read_trips

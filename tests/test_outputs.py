@@ -6,9 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from cells import run_path, write_cells
 from nbformat import NotebookNode
 
+from support.notebooks import run_path, write_cells
 from taxi_lib.runner.cell_progress import Narrator
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.kernel.outputs import MOST

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 import nbformat
 import pytest
-from browser import CHROMIUM, page_in_browser
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from support.browser import CHROMIUM, page_in_browser
 from taxi_lib.runner.html.page import write_page
 
 DOT = (

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cells import printed, run_path, write_cells
-from conftest import refused
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput
 
+from support.notebooks import printed, run_path, write_cells
+from support.refusals import refused
 from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import past_runs

@@ -7,9 +7,9 @@ import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from cells import printed, run_path, write_cells
 from nbformat.v4 import new_code_cell, new_notebook
 
+from support.notebooks import printed, run_path, write_cells
 from taxi_lib.errors import ContractError
 from taxi_lib.results import read_results, report_results
 from taxi_lib.runner import failures

@@ -11,7 +11,6 @@ from urllib.request import urlopen
 import boto3
 import pytest
 import requests
-from browser import CHROMIUM, page_in_browser
 from mlflow import MlflowClient
 from prefect import get_client
 from prefect.blocks.system import Secret
@@ -21,6 +20,7 @@ from prefect.client.schemas.actions import (
     WorkPoolCreate,
 )
 
+from support.browser import CHROMIUM, page_in_browser
 from taxi_lib import services
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.commands import shell

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cells import run_path, write_cells
 
+from support.notebooks import run_path, write_cells
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.ports import free_port, is_free
 from taxi_lib.services.processes import Command

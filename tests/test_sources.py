@@ -5,8 +5,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import five_trips, real_month_path, refused
 
+from support.months import five_trips, real_month_path
+from support.refusals import refused
 from taxi_lib.errors import ContractError, DataError, MissingMonthError, TaxiError
 from taxi_lib.trips.data import MonthFile
 from taxi_lib.trips.sources import banner, fetch_held_out, fetch_months, is_made_up

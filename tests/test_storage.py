@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import refused
 
+from support.refusals import refused
 from taxi_lib.atomic_files import write_text
 from taxi_lib.errors import TaxiError
 

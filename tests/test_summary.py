@@ -3,8 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import refused
 
+from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import console, past_runs, run_folder

@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import real_month_path
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import Lasso, LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from support.months import real_month_path
 from taxi_lib.models import course_model
 from taxi_lib.trips.synthetic import make_month
 

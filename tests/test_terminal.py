@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cells import write_cells
 
+from support.notebooks import write_cells
 from taxi_lib.__main__ import main
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner.console import Board, printable, say, show

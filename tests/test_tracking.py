@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import requests
 import skops.io
-from conftest import five_trips, refused
 from mlflow.models.model import ModelInfo
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
@@ -20,6 +19,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from xgboost import XGBRegressor
 
+from support.months import five_trips
+from support.refusals import refused
 from taxi_lib import features, mlflow_store, models, settings, tracking
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.ports import free_port

@@ -4,13 +4,12 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, page_in_browser
-from cells import write_cells
-from prefect import get_client
-from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from support.browser import CHROMIUM, page_in_browser
+from support.flow_runs import flow_run_in, flow_runs
+from support.notebooks import write_cells
 from taxi_lib.services.commands import shell
 
 pytestmark = pytest.mark.slow
@@ -27,8 +26,7 @@ def walkthrough_run(prefect_server: str, tmp_path_factory: pytest.TempPathFactor
         f"{env} python -m taxi_lib run --folder {project} --run-dir {folder}", expect=1, show=False
     )
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        (run,) = (r for r in flow_runs("walkthrough") if r.parameters["run_dir"] == str(folder))
-    return run
+        return flow_run_in(folder)
 
 
 INNER_FLOW = """from prefect import flow
@@ -38,13 +36,6 @@ def a_flow_in_a_notebook():
     return 1
 
 a_flow_in_a_notebook()"""
-
-
-def flow_runs(flow_name: str) -> list[FlowRun]:
-    named = filters.FlowFilter(name=filters.FlowFilterName(any_=[flow_name]))
-    newest = sorting.FlowRunSort.START_TIME_DESC
-    with get_client(sync_client=True) as client:
-        return client.read_flow_runs(flow_filter=named, sort=newest)
 
 
 @pytest.mark.usefixtures("prefect_api")

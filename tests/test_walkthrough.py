@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import GREETING, write_cells
-from prefect import get_client
-from prefect.client.schemas import filters, sorting
-from prefect.client.schemas.objects import Artifact, FlowRun
-from walks import statuses, walk
 
+from support.flow_runs import artifacts_of, flow_run_in, run_flow, statuses
+from support.notebooks import GREETING, write_cells
 from taxi_lib.runner.console import Board
 from taxi_lib.services.prefect_client import logs_of, tasks_of
 from taxi_lib.walkthrough import walkthrough
@@ -21,37 +18,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder for notebooks, in a workspace of this test's own."""
-    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    (tmp_path / "project").mkdir()
-    return tmp_path / "project"
-
-
-def flow_run(run_dir: Path) -> FlowRun:
-    with get_client(sync_client=True) as client:
-        newest = sorting.FlowRunSort.START_TIME_DESC
-        runs = client.read_flow_runs(sort=newest, limit=20)
-        return next(run for run in runs if run.parameters.get("run_dir") == str(run_dir))
-
-
-def artifacts(run: FlowRun) -> dict[str, Artifact]:
-    made_by = filters.ArtifactFilterFlowRunId(any_=[run.id])
-    wanted = filters.ArtifactFilter(flow_run_id=made_by)
-    with get_client(sync_client=True) as client:
-        return {a.key: a for a in client.read_artifacts(artifact_filter=wanted)}
-
-
 def test_a_failure_is_named_in_its_task_its_log_and_an_artifact_and_the_others_go_on(
     project: Path, tmp_path: Path
 ):
     write_cells(project, "x = 41", "x / 0", "print('never')", name="01_bad")
     write_cells(project, REPORT, name="02_good")
-    report = walk(project, run_dir=tmp_path / "here")
+    report = run_flow(project, run_dir=tmp_path / "here")
     assert statuses(report) == {"01_bad": "failed", "02_good": "completed"}
-    run = flow_run(tmp_path / "here")
+    run = flow_run_in(tmp_path / "here")
     assert run.state.is_failed()
     where = "cell 5/6 · Work: ZeroDivisionError: division by zero"
     assert run.state.message == f"1 of 2 notebooks failed: 01_bad: {where}."
@@ -61,15 +35,15 @@ def test_a_failure_is_named_in_its_task_its_log_and_an_artifact_and_the_others_g
     assert tasks["02_good"].state_name == "Completed"
     told = [log.message for log in logs_of(run.id) if "01_bad failed at" in log.message]
     assert where in told[0] and "x / 0" in told[0]
-    page = artifacts(run)["failed-01-bad"].data
+    page = artifacts_of(run)["failed-01-bad"].data
     for part in ("01_bad", where, "x / 0", str(tmp_path / "here" / "01_bad.html")):
         assert part in page
 
 
 def test_a_bar_on_prefects_page_tells_how_far_a_notebook_is(project: Path, tmp_path: Path):
     write_cells(project, "import time; time.sleep(3)", name="01_slow")
-    walk(project, run_dir=tmp_path / "here")
-    bar = artifacts(flow_run(tmp_path / "here"))["01-slow"]
+    run_flow(project, run_dir=tmp_path / "here")
+    bar = artifacts_of(flow_run_in(tmp_path / "here"))["01-slow"]
     assert (bar.type, bar.data, bar.description) == ("progress", 100.0, "completed")
 
 
@@ -82,7 +56,7 @@ Path({str(once)!r}).touch()
 if first:
     os.kill(os.getpid(), 9)"""
     write_cells(project, die, REPORT, name="01_dies")
-    report = walk(project, run_dir=tmp_path / "here")
+    report = run_flow(project, run_dir=tmp_path / "here")
     assert statuses(report) == {"01_dies": "completed"}
     assert "kernel died" in (tmp_path / "here" / "01_dies.attempt-1.log").read_text()
 
@@ -100,13 +74,13 @@ store.execute("create table mine (id)")"""
     holder.execute("create table theirs (id)")
     holder.execute("begin exclusive")
     write_cells(project, write, name="01_busy")
-    report = walk(project, run_dir=tmp_path / "here")
+    report = run_flow(project, run_dir=tmp_path / "here")
     holder.close()
     (run,) = report["notebooks"]
     assert run["error"] == "cell 4/4 · Work: OperationalError: database is locked"
     assert run["cell"] == write and Path(run["html"]).is_file()
     assert (tmp_path / "tries").read_text().split() == ["try", "try"]
-    assert "failed-01-busy" in artifacts(flow_run(tmp_path / "here"))
+    assert "failed-01-busy" in artifacts_of(flow_run_in(tmp_path / "here"))
 
 
 def test_results_are_the_same_side_by_side_and_one_by_one(project: Path, tmp_path: Path):
@@ -125,7 +99,7 @@ report_results(rmse=float(model.predict(X).sum()), where=int({number}))"""
     for number in range(1, 4):
         write_cells(project, train.format(number=number), name=f"{number:02d}_train")
     reports = [
-        walk(project, jobs=jobs, force=True, run_dir=tmp_path / str(jobs)) for jobs in (1, 3)
+        run_flow(project, jobs=jobs, force=True, run_dir=tmp_path / str(jobs)) for jobs in (1, 3)
     ]
     one_by_one, side_by_side = (
         [(run["name"], run["status"], run["results"]) for run in report["notebooks"]]
@@ -133,7 +107,7 @@ report_results(rmse=float(model.predict(X).sum()), where=int({number}))"""
     )
     assert one_by_one == side_by_side
     assert {status for _, status, _ in one_by_one} == {"completed"}
-    spans = [(task.start_time, task.end_time) for task in tasks_of(flow_run(tmp_path / "3").id)]
+    spans = [(task.start_time, task.end_time) for task in tasks_of(flow_run_in(tmp_path / "3").id)]
     assert max(start for start, _ in spans) < min(end for _, end in spans)
 
 
@@ -143,7 +117,7 @@ def test_kernels_side_by_side_share_the_cores(project: Path, monkeypatch: pytest
     write_cells(project, f"{show}os.environ['OMP_NUM_THREADS']))", name="01_threads")
     cores = len(os.sched_getaffinity(0))
     for jobs in (1, cores, 10 * cores):
-        (run,) = walk(project, jobs=jobs, force=True)["notebooks"]
+        (run,) = run_flow(project, jobs=jobs, force=True)["notebooks"]
         assert run["results"] == {"threads": max(1, cores // jobs)}
 
 
@@ -151,9 +125,9 @@ def test_what_cells_print_is_shown_when_asked_for(
     project: Path, capsys: pytest.CaptureFixture[str]
 ):
     write_cells(project, "print('one\\ntwo')", name="01_talks")
-    walk(project)
+    run_flow(project)
     assert "two" not in capsys.readouterr().out
-    walk(project, stream=True, force=True)
+    run_flow(project, stream=True, force=True)
     assert "01 │ one\n01 │ two\n" in capsys.readouterr().out
 
 
@@ -168,7 +142,7 @@ def test_of_a_long_error_the_terminal_shows_how_it_begins(capsys: pytest.Capture
 def test_a_notebook_that_takes_too_long_is_stopped_and_the_others_go_on(project: Path):
     write_cells(project, "import time; time.sleep(600)", name="01_hangs")
     write_cells(project, REPORT, name="02_good")
-    report = walk(project, cell_seconds=2)
+    report = run_flow(project, cell_seconds=2)
     assert statuses(report) == {"01_hangs": "failed", "02_good": "completed"}
     assert "took longer than 2 seconds" in report["notebooks"][0]["error"]
 

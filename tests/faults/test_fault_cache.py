@@ -9,11 +9,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from cells import GREETING, write_cells
-from prefect import get_client
-from prefect.client.schemas import filters
-from walks import statuses, summary_of, walk
 
+from support.flow_runs import run_flow, statuses, summary_of, task_states
+from support.notebooks import GREETING, write_cells
 from taxi_lib import plan, settings
 from taxi_lib.errors import ContractError
 from taxi_lib.runner import past_runs
@@ -27,14 +25,10 @@ REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with one notebook, in a workspace of this test's own."""
-    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    folder = tmp_path / "project"
-    folder.mkdir()
-    write_one(folder)
-    return folder
+def project(project: Path) -> Path:
+    """Return the folder with one notebook in it."""
+    write_one(project)
+    return project
 
 
 def write_one(folder: Path, *more: str, **arguments: str) -> Path:
@@ -52,20 +46,10 @@ def why_stale(folder: Path, **given: object) -> str:
     return reason
 
 
-def tasks_of(run_dir: str) -> dict[str, str]:
-    """Return the states that Prefect shows for the notebooks of a run."""
-    with get_client(sync_client=True) as client:
-        named = filters.FlowFilter(name=filters.FlowFilterName(any_=["walkthrough"]))
-        runs = client.read_flow_runs(flow_filter=named)
-        (run,) = (run for run in runs if run.parameters["run_dir"] == run_dir)
-        this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
-        return {t.name: t.state_name for t in client.read_task_runs(flow_run_filter=this)}
-
-
 def test_a_second_walkthrough_with_nothing_changed_runs_nothing(project: Path, tmp_path: Path):
-    first = walk(project)
+    first = run_flow(project)
     assert why_stale(project) == ""
-    second = walk(project, run_dir=tmp_path / "second")
+    second = run_flow(project, run_dir=tmp_path / "second")
     assert (statuses(first), statuses(second)) == ({"01_one": "completed"}, {"01_one": "cached"})
     assert times_run(project) == 1
     before, now = (report["notebooks"][0] for report in (first, second))
@@ -73,14 +57,14 @@ def test_a_second_walkthrough_with_nothing_changed_runs_nothing(project: Path, t
     for name in ("output", "html", "log"):  # every run has its own copy
         assert Path(now[name]).parent == tmp_path / "second"
         assert Path(now[name]).read_bytes() == Path(before[name]).read_bytes()
-    assert tasks_of(str(tmp_path / "second"))["01_one"] == "Cached"
+    assert task_states(tmp_path / "second") == {"01_one": "Cached"}
 
 
 def test_a_run_that_works_beside_its_notebook_reuses_nothing_and_is_not_reused(project: Path):
     write_one(project, "print(open('beside.txt').read())")
     (project / "beside.txt").write_text("found")
     for times in (1, 2):
-        report = walk(project, work_beside=True)
+        report = run_flow(project, work_beside=True)
         assert (statuses(report), times_run(project)) == ({"01_one": "completed"}, times)
         assert why_stale(project) == "no good run yet"
     assert report["request"]["work_beside"] is True  # --resume asks for it again
@@ -101,37 +85,37 @@ def edit(path: Path) -> None:
 def test_an_executed_notebook_that_was_tampered_with_is_made_anew(
     project: Path, spoil: Callable[[Path], None], reason: str
 ):
-    output = Path(walk(project)["notebooks"][0]["output"])
+    output = Path(run_flow(project)["notebooks"][0]["output"])
     spoil(output)
     assert why_stale(project) == f"01_one.ipynb {reason}"
-    report = walk(project)
+    report = run_flow(project)
     assert times_run(project) == 2 and statuses(report) == {"01_one": "completed"}
     assert "6.5" in Path(report["notebooks"][0]["output"]).read_text()
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"run": {}}', "null"])
 def test_a_damaged_record_is_not_believed(project: Path, content: str):
-    walk(project)
+    run_flow(project)
     (record,) = settings.runs_dir().glob(".records/*/*.json")
     record.write_text(content)
     assert why_stale(project) == "no good run yet"
-    walk(project)
+    run_flow(project)
     assert times_run(project) == 2 and why_stale(project) == ""
 
 
 def test_a_damaged_result_in_prefects_cache_is_made_anew(project: Path):
-    walk(project)
+    run_flow(project)
     (record,) = settings.runs_dir().glob(".records/*/*.json")
     stored = list(Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem))
     assert stored
     stored[0].write_bytes(b"\x80\x04 no result at all")
-    report = walk(project)
+    report = run_flow(project)
     assert report["status"] == "completed" and times_run(project) == 2
     assert report["notebooks"][0]["results"] == {"rmse": 6.5}
 
 
 def test_a_forged_pickle_in_prefects_cache_is_not_loaded(project: Path, tmp_path: Path):
-    walk(project)
+    run_flow(project)
     (record,) = settings.runs_dir().glob(".records/*/*.json")
     (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
     told = json.loads(stored.read_text())
@@ -139,7 +123,7 @@ def test_a_forged_pickle_in_prefects_cache_is_not_loaded(project: Path, tmp_path
     told["metadata"]["serializer"] = {"type": "pickle", "picklelib": "pickle"}
     told["result"] = base64.encodebytes(call).decode()
     stored.write_text(json.dumps(told))
-    assert walk(project)["status"] == "completed"
+    assert run_flow(project)["status"] == "completed"
     assert times_run(project) == 2 and not (tmp_path / "touched").exists()
 
 
@@ -154,23 +138,23 @@ class Touch:
 
 
 def test_what_prefect_keeps_of_a_notebook_is_text_that_cannot_run(project: Path):
-    walk(project)
+    run_flow(project)
     (record,) = settings.runs_dir().glob(".records/*/*.json")
     (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
     assert json.loads(stored.read_text())["metadata"]["serializer"]["type"] == "json"
 
 
 def test_changed_prose_is_put_in_without_a_run(project: Path):
-    walk(project)
+    run_flow(project)
     path = project / "01_one.ipynb"
     path.write_text(path.read_text().replace("# 1. Test", "# 1. Told anew"))
     assert why_stale(project) == ""
-    (run,) = walk(project)["notebooks"]
+    (run,) = run_flow(project)["notebooks"]
     assert (run["status"], times_run(project)) == ("cached", 1)
     assert "Told anew" in Path(run["html"]).read_text()
     cells = nbformat.read(run["output"], as_version=4).cells
     assert [cell.execution_count for cell in cells if cell.cell_type == "code"] == [1, 2, 3]
-    assert why_stale(project) == "" and walk(project)["notebooks"][0]["status"] == "cached"
+    assert why_stale(project) == "" and run_flow(project)["notebooks"][0]["status"] == "cached"
 
 
 def change_code(folder: Path) -> dict[str, Any]:
@@ -198,10 +182,10 @@ def change_parameter(_: Path) -> dict[str, Any]:
 def test_a_changed_input_is_named_and_runs_the_notebook(
     project: Path, change: Callable[[Path], dict[str, Any]], reason: str
 ):
-    walk(project)
+    run_flow(project)
     given = change(project)
     assert why_stale(project, **given) == reason
-    walk(project, parameters=given)
+    run_flow(project, parameters=given)
     assert times_run(project) == 2
     assert why_stale(project, **given) == ""
 
@@ -211,7 +195,7 @@ def test_a_file_that_a_parameter_names_is_data(project: Path):
     table.write_text("a")
     line = f'table: "Path" = {str(table)!r}  # what is read'
     write_one(project, parameters=line)
-    walk(project)
+    run_flow(project)
     table.write_text("b")
     assert why_stale(project) == f"data ({table})"
 
@@ -220,7 +204,7 @@ def test_a_month_that_nobody_names_changes_nothing(project: Path, write_month: C
     months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
     write_one(project, parameters=months)
     write_month("2021-01")
-    walk(project)
+    run_flow(project)
     write_month("2023-01")
     assert why_stale(project) == ""
 
@@ -231,7 +215,7 @@ def test_a_month_that_stands_for_the_next_one_is_waited_for(
     months = 'month: str = "2021-01"  # month\ntest_month: str | None = None  # the next one'
     write_one(project, parameters=f'{months}\nsource: str = "auto"  # where from')
     write_month("2021-01")
-    walk(project)
+    run_flow(project)
     write_month("2021-02")
     assert why_stale(project).startswith("data (green_tripdata_2021-02.parquet")
 
@@ -239,12 +223,12 @@ def test_a_month_that_stands_for_the_next_one_is_waited_for(
 def test_a_module_beside_a_notebook_can_be_imported(project: Path):
     (project / "helper.py").write_text("ANSWER = 42")
     write_one(project, "import helper; assert helper.ANSWER == 42")
-    assert walk(project)["status"] == "completed"
+    assert run_flow(project)["status"] == "completed"
 
 
 def test_a_notebook_that_failed_is_stale_for_that(project: Path):
     write_one(project, "assert False")
-    walk(project)
+    run_flow(project)
     assert why_stale(project) == "its last run failed"
 
 
@@ -254,11 +238,11 @@ def test_changed_data_is_named_and_runs_the_notebook(
     months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
     write_one(project, parameters=months)
     write_month("2021-01")
-    walk(project)
+    run_flow(project)
     assert why_stale(project) == ""
     write_month("2021-01", trip_distance=7.0)
     assert why_stale(project) == "data (green_tripdata_2021-01.parquet)"
-    walk(project)
+    run_flow(project)
     assert times_run(project) == 2
 
 
@@ -266,14 +250,14 @@ def test_the_same_data_found_elsewhere_is_the_same(project: Path, write_month: C
     months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
     write_one(project, parameters=months)
     write_month("2021-01")
-    walk(project)
-    walk(project, source="local")
+    run_flow(project)
+    run_flow(project, source="local")
     assert times_run(project) == 1
 
 
 def test_force_runs_all(project: Path):
-    walk(project)
-    assert statuses(walk(project, force=True)) == {"01_one": "completed"}
+    run_flow(project)
+    assert statuses(run_flow(project, force=True)) == {"01_one": "completed"}
     assert times_run(project) == 2
 
 
@@ -284,12 +268,12 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
         name="02_two",
         parameters=GREETING,
     )
-    failed = walk(project)
+    failed = run_flow(project)
     assert statuses(failed) == {"01_one": "completed", "02_two": "failed"}
     (tmp_path / "mended").touch()
     folder, before = past_runs.to_resume()
     request = before["request"]
-    resumed = walk(**request | {"folder": Path(request["folder"]), "run_dir": folder})
+    resumed = run_flow(**request | {"folder": Path(request["folder"]), "run_dir": folder})
     assert statuses(resumed) == {"01_one": "cached", "02_two": "completed"}
     assert times_run(project) == 1
     assert resumed["folder"] == failed["folder"]
@@ -298,7 +282,7 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
 
 def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(project: Path):
     for number in range(3):
-        walk(project, parameters={"greeting": str(number)})
+        run_flow(project, parameters={"greeting": str(number)})
     removed = past_runs.prune(keep=1)
     assert len(removed) == 2 and not any(folder.exists() for folder in removed)
     assert why_stale(project, greeting="2") == ""
@@ -310,7 +294,7 @@ def test_a_notebook_that_was_edited_while_it_ran_is_not_taken_for_what_it_is_now
     path = str(project / "01_one.ipynb")
     change = "text = open(path).read(); open(path, 'w').write(text.replace('6.5', '5.5'))"
     write_one(project, f"path = {path!r}", change)
-    walk(project)
+    run_flow(project)
     assert why_stale(project) == "cells"
 
 
@@ -319,7 +303,7 @@ def test_what_was_edited_beside_a_notebook_while_it_ran_is_not_believed(project:
     helper.write_text("VALUE = 1")
     edit = f"from pathlib import Path; Path({str(helper)!r}).write_text('VALUE = 2')"
     write_one(project, edit, "import helper; assert helper.VALUE == 2")
-    walk(project)
+    run_flow(project)
     assert why_stale(project) == "helpers"
     helper.write_text("VALUE = 1")
     assert why_stale(project) == "helpers changed while it ran"
@@ -347,7 +331,7 @@ def read_by(report: dict[str, Any], name: str) -> str:
 
 def test_notebooks_of_ones_own_run_one_after_another_in_the_order_of_their_numbers(chain: Path):
     for factor in (1, 2, 1, 1, 1):
-        report = walk(chain, parameters={"factor": factor})
+        report = run_flow(chain, parameters={"factor": factor})
         assert read_by(report, "02_use") == str(factor)
     assert statuses(report) == {"01_make": "cached", "02_use": "cached"}
 
@@ -362,9 +346,9 @@ def test_a_file_that_is_named_as_a_text_is_judged_too(project: Path, made: str):
     write = f"import time; open({name}, 'w').write(str(factor))"
     write_cells(project, write, name="01_make", parameters=f"{made}\n{FACTOR}")
     write_cells(project, READ.replace("(made)", f"({name})"), name="02_use", parameters=made)
-    assert read_by(walk(project), "02_use") == "1"
-    assert set(statuses(walk(project)).values()) == {"cached"}
-    report = walk(project, parameters={"factor": 2})
+    assert read_by(run_flow(project), "02_use") == "1"
+    assert set(statuses(run_flow(project)).values()) == {"cached"}
+    report = run_flow(project, parameters={"factor": 2})
     assert read_by(report, "02_use") == "2" and report["status"] == "completed"
 
 
@@ -381,20 +365,20 @@ def test_what_a_later_notebook_writes_is_not_called_fresh_for_an_earlier_one(
     (project / "made.txt").write_text("0")
     write_cells(project, READ, name="01_use", parameters=MADE)
     write_cells(project, WRITE, name="02_make", parameters=f"{MADE}\n{FACTOR}")
-    first = walk(project)
+    first = run_flow(project)
     told = f"data ({project / 'made.txt'})"
     assert [run["changed"] for run in first["notebooks"]] == [told, told]
-    assert statuses(walk(project)) == {"01_use": "completed", "02_make": "completed"}
-    assert statuses(walk(project)) == {"01_use": "cached", "02_make": "cached"}
+    assert statuses(run_flow(project)) == {"01_use": "completed", "02_make": "completed"}
+    assert statuses(run_flow(project)) == {"01_use": "cached", "02_make": "cached"}
     for jobs in (1, 2):
-        report = walk(project, parameters={"factor": 10 + jobs}, jobs=jobs)
+        report = run_flow(project, parameters={"factor": 10 + jobs}, jobs=jobs)
         assert statuses(report) == {"01_use": "completed", "02_make": "completed"}
         assert read_by(report, "01_use") == str(10 + jobs)
         assert f"01 · {told} changed since it was found unchanged" in capsys.readouterr().out
 
 
 def test_what_changed_while_a_good_run_went_on_is_said(chain: Path):
-    report = walk(chain)
+    report = run_flow(chain)
     told = f"data ({chain / 'made.txt'})"
     assert [run["changed"] for run in report["notebooks"]] == [told, ""]
     assert list(plan.reasons({"notebooks": None, "parameters": {}, "folder": str(chain)})) == [
@@ -409,7 +393,7 @@ def test_side_by_side_a_file_that_several_name_and_one_changes_is_no_success(cha
     write_cells(chain, wait.format(2), WRITE, name="01_make", parameters=f"{MADE}\n{FACTOR}")
     write_cells(chain, READ, wait.format(6), name="02_use", parameters=MADE)
     write_cells(chain, WRITE.replace("factor", "2"), wait.format(6), name="03_too", parameters=MADE)
-    report = walk(chain, jobs=3)
+    report = run_flow(chain, jobs=3)
     assert report["status"] == "failed"
     errors = {run["name"]: run["error"] for run in report["notebooks"]}
     assert errors["02_use"] == f"{made} changed while 01_make ran beside it: run them with --jobs 1"
@@ -421,14 +405,14 @@ def test_a_notebook_that_goes_on_with_its_own_file_is_run_every_time(project: Pa
     (project / "made.txt").write_text("0")
     write_cells(project, add, name="01_one", parameters=MADE)
     for number in (1, 2, 3):
-        assert statuses(walk(project)) == {"01_one": "completed"}
+        assert statuses(run_flow(project)) == {"01_one": "completed"}
         assert (project / "made.txt").read_text() == str(number)
         assert why_stale(project) == f"data ({project / 'made.txt'})"
 
 
 @pytest.mark.parametrize("name", [".#helper.py", ".venv/lib.py", "folder.py/x.txt"])
 def test_what_only_looks_like_a_module_beside_a_notebook_is_none(project: Path, name: str):
-    walk(project)
+    run_flow(project)
     path = project / name
     path.parent.mkdir(exist_ok=True)
     path.symlink_to("nowhere")
@@ -437,13 +421,13 @@ def test_what_only_looks_like_a_module_beside_a_notebook_is_none(project: Path, 
 
 def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
     with pytest.raises(ContractError, match="holds the notebooks themselves: choose another"):
-        walk(project, run_dir=project)
+        run_flow(project, run_dir=project)
     assert sorted(path.name for path in project.iterdir()) == ["01_one.ipynb"]
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path):
     with pytest.raises(ContractError, match=r"There is no notebook in .*: name another folder"):
-        walk(tmp_path)
+        run_flow(tmp_path)
 
 
 def test_a_run_into_a_folder_of_something_else_is_refused_before_anything_runs(
@@ -453,7 +437,7 @@ def test_a_run_into_a_folder_of_something_else_is_refused_before_anything_runs(
     theirs.parent.mkdir()
     theirs.write_text('{"status": "completed"}')
     with pytest.raises(ContractError, match="holds what no run has left there"):
-        walk(project, run_dir=theirs.parent)
+        run_flow(project, run_dir=theirs.parent)
     assert theirs.read_text() == '{"status": "completed"}' and not (project / "count").exists()
 
 
@@ -464,9 +448,9 @@ def test_runs_that_are_reached_through_a_link_are_the_same_runs(
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "link"))
     write_cells(project, "assert False", name="02_two")
-    failed = walk(project)
+    failed = run_flow(project)
     folder, _ = past_runs.to_resume()
-    again = walk(project, run_dir=folder)
+    again = run_flow(project, run_dir=folder)
     assert statuses(again) == {"01_one": "cached", "02_two": "failed"}
     assert again["folder"] == failed["folder"]
     assert not list(folder.glob("01_one.attempt*"))
@@ -475,7 +459,7 @@ def test_runs_that_are_reached_through_a_link_are_the_same_runs(
 def test_a_month_that_may_be_none_needs_no_other(project: Path):
     line = 'month: str | None = None  # a month\nsource: str = "auto"  # where from'
     write_one(project, parameters=line)
-    assert walk(project)["status"] == "completed"
+    assert run_flow(project)["status"] == "completed"
 
 
 def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
@@ -483,7 +467,7 @@ def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
 ):
     write_month("2021-01")
     write_one(project, "assert False", parameters='month: str = "2021-01"  # month')
-    report = walk(project, cell_seconds=5)
+    report = run_flow(project, cell_seconds=5)
     _, before = past_runs.to_resume()
     assert before["data_dir"] == str(settings.data_dir())
     assert before["request"]["cell_seconds"] == 5 and "run_dir" not in before["request"]

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 import requests
 import urllib3
-from cells import printed, raised, run_path, tag, write_cells
 
+from support.notebooks import printed, raised, run_path, tag, write_cells
 from taxi_lib.runner.cache import find, keep
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.failures import explain, may_pass

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import as_anybody, five_trips, refused
 
+from support.months import five_trips
+from support.processes import as_anybody
+from support.refusals import refused
 from taxi_lib.errors import DataError
 from taxi_lib.trips.data import MonthFile, read_trips
 from taxi_lib.trips.sources import fetch_months

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import as_anybody, five_trips, refused
-from walks import wait_until
 
+from support.months import five_trips
+from support.processes import as_anybody, wait_until
+from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import DataError, MissingMonthError, TaxiError, UnreachableError
 from taxi_lib.trips import download

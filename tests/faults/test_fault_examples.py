@@ -12,11 +12,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from cells import run_path
 from filelock import FileLock
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from support.notebooks import run_path
 from taxi_lib.errors import ContractError
 from taxi_lib.runner import failures
 from taxi_lib.runner.contracts import read_contract

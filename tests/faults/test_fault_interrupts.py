@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cells import write_cells
-from prefect import get_client
-from prefect.client.schemas import filters
-from prefect.client.schemas.objects import FlowRun
-from walks import alive, belonging_to, run, start, statuses, summary_of, wait_until
 
+from support.cli import run, start
+from support.flow_runs import flow_run_in, statuses, summary_of
+from support.notebooks import write_cells
+from support.processes import is_running, of_runs_in, wait_until
 from taxi_lib.services.ports import free_port, is_healthy
 from taxi_lib.services.processes import program
 
@@ -35,7 +34,7 @@ mlflow.end_run()"""
 ENDINGS = {".ipynb", ".html", ".log", ".json"}
 
 
-class Project:
+class Interrupted:
     """A folder of notebooks, one of which waits, and the workspace in which it runs."""
 
     def __init__(self, folder: Path, scratch: Path) -> None:
@@ -63,13 +62,6 @@ class Project:
     def processes(self) -> list[int]:
         return [int(pid) for pid in self.begun.read_text().split()]
 
-    def flow_run(self) -> FlowRun:
-        with get_client(sync_client=True) as client:
-            named = filters.FlowFilter(name=filters.FlowFilterName(any_=["walkthrough"]))
-            runs = client.read_flow_runs(flow_filter=named)
-            mine = [r for r in runs if r.parameters["run_dir"] == str(self.run_dir)]
-            return min(mine, key=lambda run: run.created)
-
     def tracked(self) -> list[str]:
         from mlflow import MlflowClient
 
@@ -78,38 +70,38 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, scratch: Path) -> Project:
-    return Project(tmp_path, scratch)
+def interrupted(tmp_path: Path, scratch: Path) -> Interrupted:
+    return Interrupted(tmp_path, scratch)
 
 
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on(
-    project: Project, number: signal.Signals
+    interrupted: Interrupted, number: signal.Signals
 ):
-    process = project.start_and_wait()
+    process = interrupted.start_and_wait()
     process.send_signal(number)
     told, _ = process.communicate(timeout=60)
     assert process.returncode != 0 and "trying again" not in told
     assert ("`run --resume` goes on" in told) == (number != signal.SIGKILL)
-    wait_until(lambda: belonging_to(project.runs) == [], seconds=20)
-    wait_until(lambda: not any(alive(pid) for pid in project.processes()), seconds=20)
-    wait_until(lambda: not list(project.scratch.glob("kernel-*")), seconds=20)
+    wait_until(lambda: of_runs_in(interrupted.runs) == [], seconds=20)
+    wait_until(lambda: not any(map(is_running, interrupted.processes())), seconds=20)
+    wait_until(lambda: not list(interrupted.scratch.glob("kernel-*")), seconds=20)
     # What lies there under a final name is whole; nothing is said to be the last finished run.
-    left = {path.suffix for path in project.run_dir.iterdir() if "part" not in path.name}
-    assert left <= ENDINGS and not (project.runs / "latest").exists()
-    told = summary_of(project.run_dir)["status"]
+    left = {path.suffix for path in interrupted.run_dir.iterdir() if "part" not in path.name}
+    assert left <= ENDINGS and not (interrupted.runs / "latest").exists()
+    told = summary_of(interrupted.run_dir)["status"]
     assert told == ("running" if number == signal.SIGKILL else "interrupted")
 
-    status, printed = run("--resume", **project.env)
+    status, printed = run("--resume", **interrupted.env)
     assert status == 0, printed
-    assert f"Going on with {project.run_dir} (" in printed
-    again = statuses(summary_of(project.run_dir))
+    assert f"Going on with {interrupted.run_dir} (" in printed
+    again = statuses(summary_of(interrupted.run_dir))
     assert again == {"01_quick": "cached", "02_waiting": "completed"}
     # Nobody is told that the first one is still running.
-    assert project.flow_run().state.is_crashed()
-    assert project.tracked() == ["KILLED", "FINISHED"]
-    assert belonging_to(project.runs) == []
+    assert flow_run_in(interrupted.run_dir).state.is_crashed()
+    assert interrupted.tracked() == ["KILLED", "FINISHED"]
+    assert of_runs_in(interrupted.runs) == []
 
 
 @pytest.fixture
@@ -137,43 +129,45 @@ def serve(home: Path, port: int) -> subprocess.Popen:
 
 
 def test_a_server_that_is_stopped_and_started_again_does_not_stop_the_walkthrough(
-    project: Project, own_server: list[subprocess.Popen], tmp_path: Path
+    interrupted: Interrupted, own_server: list[subprocess.Popen], tmp_path: Path
 ):
     port, home = free_port(), tmp_path / "home"
     home.mkdir()
     own_server.append(serve(home, port))
     api = f"http://127.0.0.1:{port}/api"
     write_cells(
-        project.folder,
-        f"from pathlib import Path; Path({str(project.begun)!r}).write_text('1 2')",
+        interrupted.folder,
+        f"from pathlib import Path; Path({str(interrupted.begun)!r}).write_text('1 2')",
         "import time; time.sleep(12)",
         name="02_waiting",
     )
-    process = project.start_and_wait(PREFECT_API_URL=api)
+    process = interrupted.start_and_wait(PREFECT_API_URL=api)
     own_server[0].kill()
     own_server[0].wait()
     own_server.append(serve(home, port))
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0, printed
-    assert set(statuses(summary_of(project.run_dir)).values()) == {"completed"}
+    assert set(statuses(summary_of(interrupted.run_dir)).values()) == {"completed"}
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_many_interrupts_end_a_walkthrough_like_one(project: Project):
-    process = project.start_and_wait()
+def test_many_interrupts_end_a_walkthrough_like_one(interrupted: Interrupted):
+    process = interrupted.start_and_wait()
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.1)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.endswith("Stopping what runs; `run --resume` goes on with the rest.\n")
-    assert summary_of(project.run_dir)["status"] == "interrupted"
-    assert belonging_to(project.runs) == []
+    assert summary_of(interrupted.run_dir)["status"] == "interrupted"
+    assert of_runs_in(interrupted.runs) == []
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2])
-def test_many_interrupts_before_a_walkthrough_end_it_in_one_word(project: Project, seconds: float):
-    process = start(*project.arguments, **project.env)
+def test_many_interrupts_before_a_walkthrough_end_it_in_one_word(
+    interrupted: Interrupted, seconds: float
+):
+    process = start(*interrupted.arguments, **interrupted.env)
     time.sleep(seconds)
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -184,11 +178,11 @@ def test_many_interrupts_before_a_walkthrough_end_it_in_one_word(project: Projec
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_two_runs_do_not_share_a_folder(project: Project):
-    process = project.start_and_wait()
-    status, printed = run(*project.arguments, **project.env)
+def test_two_runs_do_not_share_a_folder(interrupted: Interrupted):
+    process = interrupted.start_and_wait()
+    status, printed = run(*interrupted.arguments, **interrupted.env)
     assert status == 2
-    assert f"Another run is going on in {project.run_dir}: wait for it, or choose" in printed
+    assert f"Another run is going on in {interrupted.run_dir}: wait for it, or choose" in printed
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode != 0

@@ -17,9 +17,9 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from cells import printed, run_path, write_cells
-from conftest import refused
 
+from support.notebooks import printed, run_path, write_cells
+from support.refusals import refused
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.kernel.launch import Limits, scratch_folder
@@ -189,7 +189,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     path = write_cells(folder, TELL, AT_THE_END, parameters=key)
     code = f"""import sys
 from pathlib import Path
-from cells import run_path
+from support.notebooks import run_path
 with open({str(folder / "stream")!r}, "w") as stream:
     values = {{"api_key": "env:TAXI_TEST_KEY"}}
     run_path(Path({str(path)!r}), Path({str(folder / "run")!r}), values, text=stream.write)"""

@@ -10,8 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import as_anybody, five_trips, refused
 
+from support.months import five_trips
+from support.processes import as_anybody
+from support.refusals import refused
 from taxi_lib import features, models
 from taxi_lib.errors import DataError
 from taxi_lib.trips.data import CleaningReport, MonthFile, read_trips

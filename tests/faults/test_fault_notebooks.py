@@ -10,10 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from cells import printed, run_path, write_cells
-from conftest import ROOT, as_anybody, refused
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from support import ROOT
+from support.notebooks import printed, run_path, write_cells
+from support.processes import as_anybody
+from support.refusals import refused
 from taxi_lib.errors import ContractError
 from taxi_lib.runner.contracts import check_request, read_contract
 from taxi_lib.runner.execution import run_notebook

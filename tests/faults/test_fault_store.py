@@ -15,9 +15,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import as_anybody, refused
 from mlflow.tracking._tracking_service.utils import _get_store
 
+from support.processes import as_anybody
+from support.refusals import refused
 from taxi_lib import tracking
 from taxi_lib.errors import TaxiError
 

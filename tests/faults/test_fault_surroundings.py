@@ -8,11 +8,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from cells import printed, run_path, write_cells
-from conftest import ROOT, refused
 from prefect.blocks.system import Secret
-from walks import run, statuses, summary_of, walk
 
+from support import ROOT
+from support.cli import run
+from support.flow_runs import run_flow, statuses, summary_of
+from support.notebooks import printed, run_path, write_cells
+from support.refusals import refused
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import masking
 from taxi_lib.runner.contracts import read_contract
@@ -30,19 +32,11 @@ print()
 print(len(api_key))"""
 
 
-@pytest.fixture(autouse=True)
-def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    return tmp_path / "runs"
-
-
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    write_cells(folder, "print('small')", name="01_small")
-    return folder
+def project(project: Path) -> Path:
+    """Return the folder with one notebook in it."""
+    write_cells(project, "print('small')", name="01_small")
+    return project
 
 
 def mounted(folder: Path, *options: str) -> bool:
@@ -158,7 +152,7 @@ def test_a_secret_block_is_read_where_it_is_used_and_shown_nowhere(project: Path
     Secret(value=SECRET).save("fault-test-key", overwrite=True)
     write_cells(project, TELL, name="01_small", parameters=ASK)
     try:
-        report = walk(project, parameters={"api_key": "block:fault-test-key"})
+        report = run_flow(project, parameters={"api_key": "block:fault-test-key"})
     finally:
         Secret.delete("fault-test-key")
     assert report["status"] == "completed"
@@ -176,7 +170,7 @@ def test_a_secret_block_is_read_where_it_is_used_and_shown_nowhere(project: Path
 def test_a_secret_that_is_told_or_is_not_there_is_refused(project: Path, value: str, told: str):
     write_cells(project, TELL, name="01_small", parameters=ASK)
     with pytest.raises(TaxiError, match=told) as refusal:
-        walk(project, parameters={"api_key": value})
+        run_flow(project, parameters={"api_key": value})
     assert "hunter2" not in str(refusal.value)
 
 

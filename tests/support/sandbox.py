@@ -2,39 +2,49 @@
 
 import asyncio
 import os
-import re
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import nbformat
-import psutil
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
+from support.processes import with_variable
 from taxi_lib.results import read_results
 
-MARK = "TAXI_TEST_MARK"
+TAG = "TAXI_TEST_TAG"
 # What Jupyter, IPython and matplotlib keep in any home.
 USUAL = {".cache", ".config", ".ipython", ".jupyter", ".local"}
 LOCK_OF_MLFLOW = "db_init_lock-"  # for each store it makes one among the temporary files
+# The lessons call `named("a-pool")` for names of their own: the ending, or nothing.
+ASK_FOR_ENDING = "print(globals().get('named', str)(''), end='')"
 
 
-class Quarters:
+class Sandbox:
     """Folders of one test's own: to work in, a home, and for temporary files."""
 
     def __init__(self, folder: Path, scratch: Path) -> None:
-        self.mark, self.scratch = uuid4().hex, scratch
+        self.tag, self.scratch = uuid4().hex, scratch
         self.work, self.home, self.done = (folder / name for name in ("work", "home", "done"))
         for made in (self.work, self.home, self.done):
             made.mkdir()
 
-    def execute(self, path: Path, copies: int) -> list[NotebookNode]:
-        """Run copies of a lesson at the same time; the executed notebooks."""
+    def execute(self, path: Path, copies: int = 1) -> list[tuple[NotebookNode, str]]:
+        """Run copies of a lesson at the same time.
+
+        Returns
+        -------
+        list of (NotebookNode, str)
+            Each executed notebook, with the ending of the names it made on Prefect's server.
+        """
         notebooks = [nbformat.read(path, as_version=4) for _ in range(copies)]
-        own = {MARK: self.mark, "HOME": str(self.home), "TMPDIR": str(self.scratch)}
+        own = {TAG: self.tag, "HOME": str(self.home), "TMPDIR": str(self.scratch)}
         env = os.environ | own
         where = {"metadata": {"path": str(self.work)}}
+        for notebook in notebooks:
+            notebook.cells.append(new_code_cell(ASK_FOR_ENDING))
 
         async def run_all() -> None:
             clients = [
@@ -44,7 +54,7 @@ class Quarters:
             await asyncio.gather(*(client.async_execute(env=env) for client in clients))
 
         asyncio.run(run_all())
-        return notebooks
+        return [(notebook, _ending(notebook.cells.pop())) for notebook in notebooks]
 
     def results_of(self, notebook: NotebookNode) -> dict:
         """Return what an executed notebook reported."""
@@ -58,47 +68,12 @@ class Quarters:
         return left + [path.name for path in self.home.iterdir() if path.name not in USUAL]
 
     def processes(self, seconds: float = 20) -> list[str]:
-        """Return what still runs of all that the lesson's kernel has started: its ports, too."""
+        """Return what still runs of all that the lesson's kernel has started."""
         deadline = time.monotonic() + seconds
-        while (left := self._running()) and time.monotonic() < deadline:
+        while (left := with_variable(TAG, self.tag)) and time.monotonic() < deadline:
             time.sleep(0.2)
         return left
 
-    def _running(self) -> list[str]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark:
-                    found.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue  # ended just now, or not ours to look at
-        return found
 
-
-def on_the_server() -> set[str]:
-    """Return all that lessons make on a Prefect server, but for the history of their runs."""
-    from prefect import get_client
-
-    with get_client(sync_client=True) as client:
-        found = {
-            "automation": client.read_automations(),
-            "deployment": client.read_deployments(),
-            "pool": client.read_work_pools(),
-            "block": client.read_block_documents(include_secrets=False),
-            "variable": client.read_variables(),
-            "limit": client.read_global_concurrency_limits(limit=200),
-        }
-    return {f"{kind} {thing.name}" for kind, things in found.items() for thing in things}
-
-
-def own(things: set[str]) -> set[str]:
-    """Return those that bear a lesson's own ending: only that lesson can tell when it is done."""
-    return {thing for thing in things if re.search(r"-[a-f][0-9a-f]{3}$", thing)}
-
-
-def lessons_left(seconds: float = 300) -> set[str]:
-    """Return what lessons have left on the server, once those that still run have ended."""
-    deadline = time.monotonic() + seconds
-    while (left := own(on_the_server())) and time.monotonic() < deadline:
-        time.sleep(1)
-    return left
+def _ending(cell: NotebookNode) -> str:
+    return "".join(output.get("text", "") for output in cell.outputs)

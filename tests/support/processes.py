@@ -1,0 +1,59 @@
+"""Processes: which still run, and how long to wait for them."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from taxi_lib.services.processes import MARK
+
+
+def wait_until(is_so: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def with_variable(name: str, value: str) -> list[str]:
+    """Return the command lines of running processes that have this environment variable."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == value:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # it has just ended, or we may not look
+    return found
+
+
+def of_runs_in(runs_dir: Path) -> list[str]:
+    """Return what still runs of the runs whose files lie in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            env = process.environ()
+            if env.get(MARK) and env.get("TAXI_RUNS_DIR") == str(runs_dir):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # it has just ended, or we may not look
+    return found
+
+
+def as_anybody() -> list[str]:
+    """Return what to put before a command so that file modes count for it, for root too."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
