@@ -101,7 +101,7 @@ def test_a_summary_of_something_else_is_neither_gone_on_with_nor_written_over(
         past_runs.to_resume(theirs.parent)
     with refused(TaxiError, "There is no run to go on with"):
         past_runs.to_resume()
-    with refused(ContractError, str(theirs.parent), "(run_folder.json)", "new or empty folder"):
+    with refused(ContractError, str(theirs.parent), "(summary.json)", "new or empty folder"):
         run_in(theirs.parent)
     assert theirs.read_text() == content
 
