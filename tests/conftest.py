@@ -57,8 +57,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[WORKSPACE].cleanup()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are cores: many tests wait for a program to start."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The longest first: two workers then end at about the same time.
+    """Begin with the slow tests, and give what a module's tests share to one worker."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(last.scope == "module" for *_, last in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    # All workers then end at about the same time.
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 
