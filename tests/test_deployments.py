@@ -13,7 +13,7 @@ from support import ROOT
 from support.notebooks import write_cells
 from taxi_lib.services import process_worker
 from taxi_lib.services.commands import shell
-from taxi_lib.services.prefect_client import wait_for
+from taxi_lib.services.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -20,10 +20,11 @@ import pandas as pd
 import pytest
 
 from support.months import five_trips
-from support.processes import as_anybody, wait_until
+from support.processes import as_anybody
 from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import DataError, MissingMonthError, TaxiError, UnreachableError
+from taxi_lib.services.waiting import wait_for
 from taxi_lib.trips import download
 from taxi_lib.trips.sources import fetch_months
 
@@ -449,7 +450,7 @@ def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
     tlc_sends(month[:2000], then=lambda: (halfway.set(), dead.wait(60)), Content_Length=len(month))
     with subprocess.Popen(command(), stderr=subprocess.DEVNULL) as process:
         assert halfway.wait(60)
-        wait_until(lambda: list(data_dir.glob("*.part")))
+        wait_for(lambda: list(data_dir.glob("*.part")))
         process.send_signal(signal.SIGKILL)
     dead.set()
     assert process.returncode == -signal.SIGKILL

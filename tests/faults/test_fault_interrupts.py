@@ -12,9 +12,10 @@ import pytest
 from support.cli import run, start
 from support.flow_runs import flow_run_in, statuses, summary_of
 from support.notebooks import write_cells
-from support.processes import is_running, of_runs_in, wait_until
+from support.processes import is_running, of_runs_in
 from taxi_lib.services.ports import free_port, is_healthy
 from taxi_lib.services.processes import program
+from taxi_lib.services.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +54,10 @@ class Interrupted:
 
     def start_and_wait(self, **env: str) -> subprocess.Popen:
         process = start(*self.arguments, **self.env | env)
-        wait_until(lambda: self.begun.exists() or process.poll() is not None, seconds=120)
+        wait_for(lambda: self.begun.exists() or process.poll() is not None, seconds=120)
         assert process.poll() is None, process.communicate()
-        wait_until(lambda: len(self.begun.read_text().split()) == 2)
-        wait_until(lambda: (self.run_dir / "01_quick.json").exists())
+        wait_for(lambda: len(self.begun.read_text().split()) == 2)
+        wait_for(lambda: (self.run_dir / "01_quick.json").exists())
         return process
 
     def processes(self) -> list[int]:
@@ -84,9 +85,9 @@ def test_a_walkthrough_that_is_ended_leaves_nothing_running_and_the_next_goes_on
     told, _ = process.communicate(timeout=60)
     assert process.returncode != 0 and "trying again" not in told
     assert ("`run --resume` goes on" in told) == (number != signal.SIGKILL)
-    wait_until(lambda: of_runs_in(interrupted.runs) == [], seconds=20)
-    wait_until(lambda: not any(map(is_running, interrupted.processes())), seconds=20)
-    wait_until(lambda: not list(interrupted.scratch.glob("kernel-*")), seconds=20)
+    wait_for(lambda: of_runs_in(interrupted.runs) == [], seconds=20)
+    wait_for(lambda: not any(map(is_running, interrupted.processes())), seconds=20)
+    wait_for(lambda: not list(interrupted.scratch.glob("kernel-*")), seconds=20)
     # What lies there under a final name is whole; nothing is said to be the last finished run.
     left = {path.suffix for path in interrupted.run_dir.iterdir() if "part" not in path.name}
     assert left <= ENDINGS and not (interrupted.runs / "latest").exists()
@@ -124,7 +125,7 @@ def serve(home: Path, port: int) -> subprocess.Popen:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_until(lambda: is_healthy(f"http://127.0.0.1:{port}/api"), seconds=120)
+    wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}/api"), seconds=120)
     return server
 
 

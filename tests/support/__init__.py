@@ -4,6 +4,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.processes", f"{__name__}.refusals")
+pytest.register_assert_rewrite(f"{__name__}.refusals")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,23 +1,13 @@
-"""Processes: which still run, and how long to wait for them."""
+"""Processes: which still run, and as whom they run."""
 
 import os
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from taxi_lib.services.processes import MARK
-
-
-def wait_until(is_so: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so; fail after some seconds."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} seconds"
-        time.sleep(0.05)
+from taxi_lib.services.processes import RUN_TAG
 
 
 def is_running(pid: int) -> bool:
@@ -43,7 +33,7 @@ def of_runs_in(runs_dir: Path) -> list[str]:
     for process in psutil.process_iter():
         try:
             env = process.environ()
-            if env.get(MARK) and env.get("TAXI_RUNS_DIR") == str(runs_dir):
+            if env.get(RUN_TAG) and env.get("TAXI_RUNS_DIR") == str(runs_dir):
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue  # it has just ended, or we may not look
