@@ -21,9 +21,9 @@ from taxi_lib.months import Source
 from taxi_lib.plan import inputs_now
 from taxi_lib.runner import console, contracts, live_run, masking, run_folder
 from taxi_lib.runner.console import Board
-from taxi_lib.runner.kernel.launch import Limits
 from taxi_lib.runner.live_run import Ongoing, registered
-from taxi_lib.runner.tasks import Step, Walk, run_side_by_side
+from taxi_lib.runner.run_context import RunContext
+from taxi_lib.runner.tasks import Step, run_side_by_side
 from taxi_lib.services.processes import RUN_TAG, run_tag
 
 
@@ -102,12 +102,13 @@ def walkthrough(
     for change in mlflow_store.move_out():
         get_run_logger().warning(change)
     env = os.environ | settings.environment() | _threads(jobs)
-    walk = Walk(
-        target,
-        env | {"PREFECT_API_URL": api, RUN_TAG: tag},
-        Board(stream),
-        Limits(cell_seconds, notebook_seconds),
-        work_beside,
+    context = RunContext(
+        folder=target,
+        env=env | {"PREFECT_API_URL": api, RUN_TAG: tag},
+        cell_seconds=cell_seconds,
+        notebook_seconds=notebook_seconds,
+        work_beside=work_beside,
+        board=Board(stream),
     )
     if target in {lesson.path.resolve().parent for lesson in lessons}:
         raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
@@ -115,7 +116,7 @@ def walkthrough(
     this = Ongoing(str(target), tag, str(runtime.flow_run.id), api)
     with registered(this), run_folder.told(target, request):
         steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
-        runs = run_side_by_side(steps, walk, jobs, force)
+        runs = run_side_by_side(steps, context, jobs, force)
         outcome = run_folder.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
         key="walkthrough-summary", description=outcome["status"], table=console.rows(outcome)

@@ -65,13 +65,9 @@ def test_a_long_text_loses_its_middle_and_says_how_much_however_often():
 def test_the_log_has_of_a_line_that_is_written_over_its_last_state(tmp_path: Path):
     told = []
 
-    class Listener:
-        progress = staticmethod(lambda line, done: None)
-        text = staticmethod(told.append)
-
     path = write_cells(tmp_path, "1")
     with (tmp_path / "log").open("w") as log:
-        narrator = Narrator(read_contract(path), Listener, log)
+        narrator = Narrator(read_contract(path), log, lambda line, done: None, told.append)
         for step in range(1000):
             narrator.text(f"\r{step}%")
         narrator.text("\nnext")
@@ -190,7 +186,7 @@ def test_a_bar_that_is_a_widget_is_shown_in_the_page_at_its_end(page: BeautifulS
 def test_what_is_printed_faster_than_it_is_read_arrives_all_the_same(tmp_path: Path):
     source = "for number in range(2500): print(number, flush=True)"
     path = write_cells(tmp_path, source)
-    run = run_path(path, tmp_path / "run", text=lambda text: time.sleep(0.002))
+    run = run_path(path, tmp_path / "run", on_text=lambda _: time.sleep(0.002))
     assert (run.status, run.error) == ("completed", None)
     lines = Path(run.log).read_text().splitlines()
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(2500)]

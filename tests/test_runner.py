@@ -22,10 +22,10 @@ RunCells = Callable[..., NotebookRun]
 def run_cells(tmp_path: Path) -> RunCells:
     """Return a function that runs a notebook made of some cells."""
 
-    def run(*sources: str, parameters: dict | None = None, **surroundings: object) -> NotebookRun:
+    def run(*sources: str, parameters: dict | None = None, **options: object) -> NotebookRun:
         # Braces in a folder's name are placeholders to papermill; here they are only a name.
         folder = tmp_path / "a {folder} with spaces"
-        return run_path(write_cells(tmp_path, *sources), folder, parameters, **surroundings)
+        return run_path(write_cells(tmp_path, *sources), folder, parameters, **options)
 
     return run
 
@@ -78,7 +78,12 @@ def test_a_table_that_is_too_long_to_clean_is_left_out_of_the_page_and_kept_in_t
 @pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
 def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, parameters: dict):
     lines = []
-    run_cells("1", "2", progress=lambda line, done: lines.append(line), parameters=parameters)
+    run_cells(
+        "1",
+        "2",
+        parameters=parameters,
+        on_progress=lambda line, _: lines.append(line),
+    )
     given = ["01 · the parameters as given"] if parameters else []
     later = ["01 · cell 4/5 · Work", "01 · cell 5/5 · Work"]
     assert lines == ["01 · cell 2/5 · 1. Test", *given, *later]

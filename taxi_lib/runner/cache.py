@@ -20,7 +20,7 @@ from taxi_lib.runner.contracts import Contract
 from taxi_lib.runner.fingerprints import Inputs, code_of, differences, key_of, prose_of
 from taxi_lib.runner.html.page import write_page
 from taxi_lib.runner.notebook_file import is_injected, read_notebook
-from taxi_lib.runner.notebook_run import NotebookRun, set_aside
+from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
 
 _TOLD = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
 
@@ -174,7 +174,7 @@ def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> N
     if Path(record.run.output).parent == folder:
         output, page, log = map(Path, record.files)
     else:
-        set_aside(folder, contract.name)
+        archive_attempt(folder, contract.name)
         files = record.files.items()
         output, page, log = (copy_into(Path(name), folder, now) for name, now in files)
     notebook = read_notebook(contract.path)

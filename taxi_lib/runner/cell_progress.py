@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from nbformat import NotebookNode
 
@@ -20,13 +20,6 @@ from taxi_lib.runner.screen import added, settled
 _PATIENCE = 10  # seconds
 _LONG = 100_000  # characters of a line that is not at its end
 _IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", re.MULTILINE)
-
-
-class Listener(Protocol):
-    """Who is told each cell as it starts, and what it prints."""
-
-    progress: Callable[[str, float], None]
-    text: Callable[[str], None]
 
 
 class Narrator:
@@ -46,8 +39,14 @@ class Narrator:
         Its tags.
     """
 
-    def __init__(self, contract: Contract, listener: Listener, log: TextIO) -> None:
-        self.listener, self.log = listener, log
+    def __init__(
+        self,
+        contract: Contract,
+        log: TextIO,
+        on_progress: Callable[[str, float], None],
+        on_text: Callable[[str], None],
+    ) -> None:
+        self.log, self.on_progress, self.on_text = log, on_progress, on_text
         self.lesson = label(contract.name)
         self.place, self.source, self.index = "before the first cell", None, None
         self.tags: list[str] = []
@@ -81,7 +80,7 @@ class Narrator:
             return
         line = f"{self.lesson} · {self.place}"
         self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
-        self.listener.progress(line, max(0, cell_index - self.given) / len(self.cells))
+        self.on_progress(line, max(0, cell_index - self.given) / len(self.cells))
 
     def _look_at(self, index: int) -> None:
         if 0 <= index < len(self.cells):
@@ -111,7 +110,7 @@ class Narrator:
 
     def _tell(self, text: str) -> None:
         self.log.write(printable(text))  # a log is read in a terminal, too
-        self.listener.text(text)
+        self.on_text(text)
         self.told = time.monotonic()
 
 

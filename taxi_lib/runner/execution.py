@@ -3,8 +3,8 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from secrets import token_hex
 
 import nbformat
@@ -20,15 +20,23 @@ from taxi_lib.runner.contracts import Contract, read_contract
 from taxi_lib.runner.html.page import write_page
 from taxi_lib.runner.kernel import engine
 from taxi_lib.runner.kernel.errors import BESIDE
-from taxi_lib.runner.kernel.launch import LEFT_OUT, Kernel, Surroundings
+from taxi_lib.runner.kernel.launch import LEFT_OUT
 from taxi_lib.runner.masking import mask, mask_all, reveal
-from taxi_lib.runner.notebook_run import NotebookRun, set_aside
+from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
+from taxi_lib.runner.run_context import RunContext, Session
 from taxi_lib.runner.screen import settled, shortened
 from taxi_lib.services.processes import RUN_TAG, run_tag
 
+OnProgress = Callable[[str, float], None]
+OnText = Callable[[str], None]
+
 
 def run_notebook(
-    contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
+    contract: Contract,
+    parameters: dict[str, Value],
+    context: RunContext,
+    on_progress: OnProgress = lambda line, done: None,
+    on_text: OnText = lambda text: None,
 ) -> NotebookRun:
     """Execute a notebook with checked parameters and keep what came of it.
 
@@ -38,8 +46,13 @@ def run_notebook(
         The notebook, from :func:`taxi_lib.runner.contracts.find_notebooks`.
     parameters : dict
         Values that its contract has checked.
-    surroundings : Surroundings
-        Where its files go, its environment, who is told, how long it may take.
+    context : RunContext
+        Where its files go, its environment, how long it may take.
+    on_progress : callable
+        Called as each cell starts, with a line (``"06 · cell 7/23 · Train"``) and the share of
+        the cells that are done.
+    on_text : callable
+        Called with what the cells print.
 
     Returns
     -------
@@ -47,14 +60,14 @@ def run_notebook(
         Also when a cell failed, the kernel died, or the notebook broke its promise.
     """
     started = time.monotonic()
-    folder = surroundings.folder
+    folder = context.folder
     run = NotebookRun(contract.name, "failed")
     try:
         if folder.resolve() == contract.path.resolve().parent:
             raise TaxiError(f"{folder} holds the notebook itself: choose another folder to run in.")
         folder.mkdir(parents=True, exist_ok=True)
-        set_aside(folder, contract.name)
-        run = _Attempt(contract, parameters, surroundings).run()
+        archive_attempt(folder, contract.name)
+        run = _Attempt(contract, parameters, context, on_progress, on_text).run()
     except (TaxiError, OSError) as error:
         told = unwritable(folder, error) if isinstance(error, OSError) else error
         run = replace(run, error=str(told))
@@ -65,14 +78,20 @@ class _Attempt:
     """One execution of one notebook."""
 
     def __init__(
-        self, contract: Contract, parameters: dict[str, Value], surroundings: Surroundings
+        self,
+        contract: Contract,
+        parameters: dict[str, Value],
+        context: RunContext,
+        on_progress: OnProgress,
+        on_text: OnText,
     ) -> None:
-        self.contract, self.surroundings = contract, surroundings
+        self.contract, self.context = contract, context
+        self.on_progress, self.on_text = on_progress, on_text
         references = contract.references(parameters)
         self.parameters = parameters | references
         self.secrets = {name: reveal(name, where) for name, where in references.items()}
         self.output, self.page, self.log, self.partial = (
-            surroundings.folder / f"{contract.name}{ending}"  # a name may have dots of its own
+            context.folder / f"{contract.name}{ending}"  # a name may have dots of its own
             for ending in (".ipynb", ".html", ".log", ".part.ipynb")
         )
 
@@ -83,12 +102,12 @@ class _Attempt:
                 "began: run it again."
             )
         with self.log.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
-            self.narrator = Narrator(self.contract, self.surroundings, log)
-            if left_out := [name for name in LEFT_OUT if self.surroundings.env.get(name)]:
+            self.narrator = Narrator(self.contract, log, self.on_progress, self.on_text)
+            if left_out := [name for name in LEFT_OUT if self.context.env.get(name)]:
                 log.write(f"The kernel runs without {', '.join(left_out)} in its environment.\n")
             self.reads: dict[str, str] = {}
             self.failed_at: int | None = None
-            self.may_pass = False
+            self.is_retryable = False
             error = self._execute()
             failed_cell = self.narrator.source if error else None
             notebook, results = self._keep(), {}  # first: a full disk may not take the log's end
@@ -101,27 +120,24 @@ class _Attempt:
                 log.write(f"FAILED: {error}\n")
         files = (str(p) if p.exists() else None for p in (self.output, self.page, self.log))
         status = "failed" if error else "completed"
-        told = (results, error, failed_cell, self.may_pass)
+        told = (results, error, failed_cell, self.is_retryable)
         return NotebookRun(self.contract.name, status, 0.0, *files, *told, reads=self.reads)
 
     def _execute(self) -> str | None:
         """Execute to a temporary file; return what went wrong, if anything."""
-        given, beside = self.surroundings.env, str(self.contract.path.parent)
+        given, beside = self.context.env, self.contract.path.parent
         env = {name: value for name, value in given.items() if name not in LEFT_OUT}
         tag = run_tag(env, self.contract.name, token_hex(4))
-        kernel = Kernel(
-            folder=Path(beside) if self.surroundings.work_beside else self.surroundings.folder,
-            env=env
-            | {
-                BESIDE: beside,
-                # MLflow puts the tag on every run that it begins: see live_run.close_tracked.
-                "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag}),
-            },
+        # MLflow puts the tag on every run that it begins: see live_run.close_tracked.
+        env |= {BESIDE: str(beside), "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag})}
+        session = Session(
+            context=self.context,
+            folder=beside if self.context.work_beside else self.context.folder,
+            env=env,
             run_tag=tag,
             on_cell=self.narrator.cell,
             on_text=self.narrator.text,
             secrets=self.secrets,
-            limits=self.surroundings.limits,
         )
         try:
             papermill.execute_notebook(
@@ -132,21 +148,21 @@ class _Attempt:
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                kernel=kernel,
+                session=session,
             )
         except engine.ExpectedErrorsError:
             return None
         except Exception as exception:
-            late = kernel.late.is_set()
-            seconds = kernel.limits.notebook if late else kernel.limits.cell
+            late = session.late.is_set()
+            seconds = self.context.notebook_seconds if late else self.context.cell_seconds
             told = failures.explain(exception, late, seconds)
             told = failures.in_the_way(told, self.contract.path.parent)
             self.failed_at = self.narrator.index
             asked = "retry" in self.narrator.tags
-            self.may_pass = asked or (not late and failures.may_pass(exception))
+            self.is_retryable = asked or (not late and failures.is_retryable(exception))
             return f"{self.narrator.place}: {told}"
         finally:
-            self.reads = kernel.reads
+            self.reads = session.reads
         return None
 
     def _keep(self) -> nbformat.NotebookNode | None:

@@ -22,7 +22,7 @@ _PASSING = {
 _STORES = {"OperationalError", "MlflowException"}
 
 
-def may_pass(exception: Exception) -> bool:
+def is_retryable(exception: Exception) -> bool:
     """Tell whether a failure may be gone at the next try.
 
     A kernel that died, a connection that failed, a store that others are using: told by the type

@@ -28,7 +28,7 @@ class NotebookRun:
         One sentence: cell and error.
     cell : str or None
         The source of the cell that failed.
-    may_pass : bool
+    is_retryable : bool
         Whether the failure may be gone at the next try: a dead kernel, a connection that failed.
     changed : str
         Which inputs are no longer what they were when it began, in words; empty when none.
@@ -45,7 +45,7 @@ class NotebookRun:
     results: dict[str, Value] = field(default_factory=dict)
     error: str | None = None
     cell: str | None = None
-    may_pass: bool = False
+    is_retryable: bool = False
     changed: str = ""
     reads: dict[str, str] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class NotebookRun:
 
     def for_good(self) -> "NotebookRun":
         """Return the run as one that is not worth a second try."""
-        return replace(self, may_pass=False)
+        return replace(self, is_retryable=False)
 
     def to_dict(self) -> dict[str, object]:
         """Return the run as the summary holds it."""
@@ -71,7 +71,7 @@ class NotebookFailedError(Exception):
         self.run = run
 
 
-def set_aside(folder: Path, name: str) -> None:
+def archive_attempt(folder: Path, name: str) -> None:
     """Rename what an earlier attempt left, so that nothing of it is lost or taken for a new one."""
     files = [folder / f"{name}{ending}" for ending in (".ipynb", ".html", ".log", ".json")]
     if any(file.exists() for file in files):

@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import get_run_logger, runtime, task
 from prefect.client.schemas.objects import State, TaskRun
@@ -22,12 +21,11 @@ from taxi_lib.errors import TaxiError
 from taxi_lib.results import Value
 from taxi_lib.runner import cache, execution, live_run, run_folder
 from taxi_lib.runner.artifacts import as_key, bar, tell_failure
-from taxi_lib.runner.console import Board
 from taxi_lib.runner.contracts import Contract
 from taxi_lib.runner.fingerprints import Inputs, differences, key_of, named_as_texts
-from taxi_lib.runner.kernel.launch import Limits, Surroundings
 from taxi_lib.runner.notebook_file import label
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
+from taxi_lib.runner.run_context import RunContext
 from taxi_lib.services.processes import RUN_TAG, run_tag, stop_tagged
 
 
@@ -92,32 +90,22 @@ class Step:
         return {name for name in self.inputs["data"] if Path(name).is_absolute()} | set(self.named)
 
 
-class Walk:
-    """What the steps of one walkthrough share; no dataclass, for Prefect would look into it."""
+class _Walk(NamedTuple):
+    """How far the steps of one run have come."""
 
-    def __init__(
-        self,
-        folder: Path,
-        env: dict[str, str],
-        board: Board,
-        limits: Limits,
-        work_beside: bool = False,
-    ) -> None:
-        self.folder, self.env, self.board, self.limits = folder, env, board, limits
-        self.work_beside = work_beside
-        self.stopping = Event()  # set once the walkthrough is interrupted: nothing is tried again
-        self.begun: dict[str, Step] = {}
-        self.outcomes: dict[str, NotebookRun] = {}
+    context: RunContext
+    begun: dict[str, Step]
+    outcomes: dict[str, NotebookRun]
 
 
 def _key(_: TaskRunContext, arguments: dict[str, Any]) -> str:
     return key_of(arguments["step"].contract, arguments["step"].inputs)
 
 
-def may_pass(_: Task, __: TaskRun, state: State) -> bool:
+def is_retryable(_: Task, __: TaskRun, state: State) -> bool:
     """Tell whether a second try may help: a dead kernel may live, a failed assert stays one."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, NotebookFailedError) and error.run.may_pass
+    return isinstance(error, NotebookFailedError) and error.run.is_retryable
 
 
 @task(
@@ -126,43 +114,43 @@ def may_pass(_: Task, __: TaskRun, state: State) -> bool:
     result_serializer="json",  # what is read back from a cache shall not be able to run
     retries=1,
     retry_delay_seconds=2,
-    retry_condition_fn=may_pass,
+    retry_condition_fn=is_retryable,
 )
-def run_notebook(step: Step, walk: Walk) -> dict[str, Any]:
-    """Run one notebook, tell each cell, and keep the evidence; a failure names its cell."""
+def run_notebook(step: Step, context: RunContext) -> dict[str, Any]:
+    """Run one notebook, show its progress, and keep the evidence; a failure names its cell."""
     contract, logger = step.contract, get_run_logger()
-    with bar(walk.env["PREFECT_API_URL"], as_key(contract.name), contract.title) as shown:
+    with bar(context.env["PREFECT_API_URL"], as_key(contract.name), contract.title) as shown:
 
-        def progress(line: str, done: float) -> None:
+        def on_progress(line: str, done: float) -> None:
             logger.info(line)
-            walk.board.update(contract.name, line)
+            context.board.update(contract.name, line)
             shown.tell(line, done)
 
-        told = {"progress": progress, "text": partial(walk.board.text, contract.name)}
-        told |= {"limits": walk.limits, "work_beside": walk.work_beside}
-        around = Surroundings(walk.folder, walk.env, **told)
-        run = execution.run_notebook(contract, step.values, around)
+        on_text = partial(context.board.text, contract.name)
+        run = execution.run_notebook(contract, step.values, context, on_progress, on_text)
         shown.tell(run.error or "completed", shown.done if run.error else 1.0)
-    run = replace(run, changed=step.changed(walk.folder))
-    named = named_as_texts(contract, step.values, walk.folder)
-    cache.keep(run, contract, step.inputs, walk.folder, named, counts=not walk.work_beside)
+    run = replace(run, changed=step.changed(context.folder))
+    named = named_as_texts(contract, step.values, context.folder)
+    cache.keep(run, contract, step.inputs, context.folder, named, counts=not context.work_beside)
     if run.error:
-        if run.may_pass and runtime.task_run.run_count == 1 and not walk.stopping.is_set():
-            walk.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
+        if run.is_retryable and runtime.task_run.run_count == 1 and not context.stopping.is_set():
+            context.board.end(contract.name, f"{_label(contract)} · {run.error}; trying again")
         tell_failure(run)
-        live_run.close_tracked(run_tag(walk.env, contract.name))
-        raise NotebookFailedError(run if not walk.stopping.is_set() else run.for_good())
+        live_run.close_tracked(run_tag(context.env, contract.name))
+        raise NotebookFailedError(run if not context.stopping.is_set() else run.for_good())
     return run.to_dict()
 
 
-def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> list[NotebookRun]:
+def run_side_by_side(
+    steps: list[Step], context: RunContext, jobs: int, force: bool
+) -> list[NotebookRun]:
     """Run the steps, some at a time; when interrupted, see that all of them have ended.
 
     Parameters
     ----------
     steps : list of Step
         In the order in which they begin.
-    walk : Walk
+    context : RunContext
         What they share.
     jobs : int
         How many run at a time.
@@ -174,11 +162,12 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
     list of NotebookRun
         In the order of the steps.
     """
+    walk = _Walk(context, {}, {})
     waiting, running, beside = list(steps), {}, {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                step = waiting.pop(0).begin(walk.folder)
+                step = waiting.pop(0).begin(walk.context.folder)
                 beside[step.contract.name] = list(running.values())
                 for other in running.values():
                     beside[other.contract.name].append(step)
@@ -192,27 +181,27 @@ def run_side_by_side(steps: list[Step], walk: Walk, jobs: int, force: bool) -> l
             if not (waiting or running):
                 waiting = _overtaken(steps, walk)
     except BaseException:
-        walk.stopping.set()
-        walk.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
+        walk.context.stopping.set()
+        walk.context.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
         _stop(list(running), walk)
-        walk.board.close()
+        walk.context.board.close()
         raise
     return [_as_left(walk.begun[step.contract.name], walk) for step in steps]
 
 
-def _note(steps: list[Step], step: Step, run: NotebookRun, walk: Walk) -> None:
+def _note(steps: list[Step], step: Step, run: NotebookRun, walk: _Walk) -> None:
     """Note what came of a step, in memory and in the summary, in the order of the steps."""
     walk.begun[run.name], walk.outcomes[run.name] = step, run
     known = (walk.outcomes.get(step.contract.name) for step in steps)
-    run_folder.note([run for run in known if run], walk.folder)
+    run_folder.note([run for run in known if run], walk.context.folder)
 
 
-def _is_cached(step: Step, walk: Walk) -> bool:
+def _is_cached(step: Step, walk: _Walk) -> bool:
     run = walk.outcomes.get(step.contract.name)
     return run is not None and run.status == "cached"
 
 
-def _overtaken(steps: list[Step], walk: Walk) -> list[Step]:
+def _overtaken(steps: list[Step], walk: _Walk) -> list[Step]:
     """Return the first that was not run and would be run by now: a later one wrote what it reads.
 
     One only: what it writes may be read by the next.
@@ -220,7 +209,7 @@ def _overtaken(steps: list[Step], walk: Walk) -> list[Step]:
     for step in (s for s in steps if _is_cached(s, walk)):
         before = walk.begun[step.contract.name].inputs
         with suppress(OSError, ValueError):  # its notebook has been removed meanwhile
-            now = step.begin(walk.folder)
+            now = step.begin(walk.context.folder)
             if now.record is None or now.inputs != before:
                 why = differences(before, now.inputs) or "a file that it names"
                 _warn(
@@ -230,26 +219,26 @@ def _overtaken(steps: list[Step], walk: Walk) -> list[Step]:
     return []
 
 
-def _as_left(step: Step, walk: Walk) -> NotebookRun:
+def _as_left(step: Step, walk: _Walk) -> NotebookRun:
     """Return what came of a notebook, and which of its inputs have changed since it began."""
     run = walk.outcomes[step.contract.name]
-    changed = step.changed(walk.folder) if run.status == "completed" else ""
+    changed = step.changed(walk.context.folder) if run.status == "completed" else ""
     if changed:
         _warn(step, f"{changed} changed since it began; the next run runs it again", walk)
     return replace(run, changed=changed)
 
 
-def _warn(step: Step, told: str, walk: Walk) -> None:
+def _warn(step: Step, told: str, walk: _Walk) -> None:
     get_run_logger().warning("%s: %s", step.contract.name, told)
-    walk.board.end("", f"{_label(step.contract)} · {told}")
+    walk.context.board.end("", f"{_label(step.contract)} · {told}")
 
 
-def _submit(step: Step, walk: Walk, force: bool) -> PrefectFuture:
+def _submit(step: Step, walk: _Walk, force: bool) -> PrefectFuture:
     # Prefect's cache may hold what is no longer intact: then it is run, and kept anew.
     key = key_of(step.contract, step.inputs)
-    stale = force or walk.work_beside or step.record is None or not _is_text(key)
+    stale = force or walk.context.work_beside or step.record is None or not _is_text(key)
     fresh = run_notebook.with_options(refresh_cache=stale)
-    return fresh.submit(step, walk)
+    return fresh.submit(step, walk.context)
 
 
 def _is_text(key: str) -> bool:
@@ -262,20 +251,20 @@ def _is_text(key: str) -> bool:
         return False
 
 
-def _stop(futures: list[PrefectFuture], walk: Walk) -> None:
+def _stop(futures: list[PrefectFuture], walk: _Walk) -> None:
     deadline = time.monotonic() + 30
     while futures and time.monotonic() < deadline:
-        stop_tagged(walk.env[RUN_TAG])  # again and again: a kernel may just be starting
+        stop_tagged(walk.context.env[RUN_TAG])  # again and again: a kernel may just be starting
         futures = list(wait(futures, timeout=1).not_done)
 
 
-def _outcome(step: Step, walk: Walk, state: State, beside: list[Step]) -> NotebookRun:
+def _outcome(step: Step, walk: _Walk, state: State, beside: list[Step]) -> NotebookRun:
     """Return what came of a notebook, also when the task around it broke."""
     name = step.contract.name
     told = state.result(raise_on_failure=False)
     if state.name == "Cached":
         try:
-            run = cache.reuse(step.record, step.contract, step.inputs, walk.folder)
+            run = cache.reuse(step.record, step.contract, step.inputs, walk.context.folder)
         except TaxiError as error:
             run = NotebookRun(name, "failed", error=str(error))
     elif isinstance(told, NotebookFailedError):
@@ -284,11 +273,11 @@ def _outcome(step: Step, walk: Walk, state: State, beside: list[Step]) -> Notebo
         run = NotebookRun(**told)
     else:
         run = NotebookRun(name, "failed", error=f"{type(told).__name__}: {told}")
-    if run.status == "completed" and (clash := step.clash(beside, walk.folder)):
+    if run.status == "completed" and (clash := step.clash(beside, walk.context.folder)):
         # Which of them wrote it, and what the other has read of it, nobody knows.
         run = replace(run, status="failed", error=f"{clash}: run them with --jobs 1")
     ended = f"{run.status} in {run.seconds:.1f} s" if run.status != "cached" else "cached"
-    walk.board.end(name, f"{_label(step.contract)} · {run.error or ended}")
+    walk.context.board.end(name, f"{_label(step.contract)} · {run.error or ended}")
     return run
 
 

@@ -16,11 +16,10 @@ import urllib3
 from support.notebooks import printed, raised, run_path, tag, write_cells
 from taxi_lib.runner.cache import find, keep
 from taxi_lib.runner.contracts import read_contract
-from taxi_lib.runner.failures import explain, may_pass
+from taxi_lib.runner.failures import explain, is_retryable
 from taxi_lib.runner.fingerprints import inputs_of
 from taxi_lib.runner.kernel.engine import CellFailedError
 from taxi_lib.runner.kernel.errors import BESIDE, CommandFailedError, describe
-from taxi_lib.runner.kernel.launch import Limits
 from taxi_lib.runner.notebook_run import NotebookRun
 
 # What a cell says, and how it fails; where it says itself that it may fail, it does not.
@@ -126,7 +125,7 @@ def test_a_tagged_cell_may_raise_but_not_leave_early_die_or_hang(
     tmp_path: Path, source: str, told: str
 ):
     path = tag(write_cells(tmp_path, source, "print('never')"), ["raises-exception"])
-    run = run_path(path, tmp_path / "run", limits=Limits(cell=3))
+    run = run_path(path, tmp_path / "run", cell_seconds=3)
     assert run.error.startswith(f"cell 4/5 · Work: {told}")
     assert "never" not in printed(run)
 
@@ -168,7 +167,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("source", ERRORS)
 def test_an_error_is_told_by_its_own_name_and_first_line(tmp_path: Path, source: str):
-    run = run_cells(tmp_path, source, "print('never')", limits=Limits(cell=20))
+    run = run_cells(tmp_path, source, "print('never')", cell_seconds=20)
     assert run.error.startswith(f"cell 4/5 · Work: {ERRORS[source]}")
     assert "\n" not in run.error and run.cell == source and "never" not in printed(run)
 
@@ -327,19 +326,19 @@ def test_what_lies_beside_is_named_in_a_notebooks_failure_and_found_when_it_work
     ],
 )
 def test_a_second_try_is_for_what_may_pass_by_the_type_of_its_error(error: Exception, passes: bool):
-    assert may_pass(failed(error)) == passes
+    assert is_retryable(failed(error)) == passes
     try:
         raise RuntimeError("the month cannot be had") from error
     except RuntimeError as wrapped:
-        assert may_pass(failed(wrapped)) == (passes and "locked" not in str(error))
+        assert is_retryable(failed(wrapped)) == (passes and "locked" not in str(error))
     if isinstance(error, urllib.error.HTTPError):
         error.close()
 
 
 def test_a_cell_asks_for_a_second_try_by_its_tag(tmp_path: Path):
     path = write_cells(tmp_path, "raise ValueError('once')")
-    assert not run_path(path, tmp_path / "run").may_pass
-    assert run_path(tag(path, ["retry"]), tmp_path / "run").may_pass
+    assert not run_path(path, tmp_path / "run").is_retryable
+    assert run_path(tag(path, ["retry"]), tmp_path / "run").is_retryable
 
 
 def test_an_error_and_a_log_hold_nothing_that_acts_on_a_terminal(tmp_path: Path):

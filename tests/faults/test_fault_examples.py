@@ -20,7 +20,6 @@ from support.notebooks import run_path
 from taxi_lib.errors import ContractError
 from taxi_lib.runner import failures
 from taxi_lib.runner.contracts import read_contract
-from taxi_lib.runner.kernel.launch import Limits
 
 SOURCES = {
     "papermill": ("papermill==2.7.0", "papermill/tests/notebooks"),
@@ -112,7 +111,7 @@ def texts(notebook: NotebookNode) -> list[str]:
 @pytest.mark.parametrize("example", ALIKE, indirect=True)
 @pytest.mark.filterwarnings("ignore")  # theirs: old formats without cell ids, and their own
 def test_an_example_behaves_in_our_runner_as_in_its_own(example: Path):
-    ours = run_path(example, beside(example), limits=Limits(cell=5))
+    ours = run_path(example, beside(example), cell_seconds=5)
     executed = nbformat.read(ours.output, as_version=4)
     theirs, well = by_them(example)
     assert (ours.error is None) == well, ours.error

@@ -22,7 +22,7 @@ from support.notebooks import printed, run_path, write_cells
 from support.refusals import refused
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner.contracts import read_contract
-from taxi_lib.runner.kernel.launch import Limits, scratch_folder
+from taxi_lib.runner.kernel.launch import scratch_folder
 from taxi_lib.runner.masking import MASK, Veil, mask
 from taxi_lib.runner.notebook_run import NotebookRun
 from taxi_lib.services.processes import stop_tagged
@@ -41,7 +41,7 @@ def run_cells(folder: Path, *sources: str, **arguments: object) -> NotebookRun:
 )
 def test_a_kernel_that_dies_in_a_cell_is_a_failure_worth_a_second_try(tmp_path: Path, end: str):
     run = run_cells(tmp_path, "print('before', flush=True)", f"import os; {end}")
-    assert (run.status, run.error, run.may_pass) == ("failed", DIED, True)
+    assert (run.status, run.error, run.is_retryable) == ("failed", DIED, True)
     assert "before" in printed(run) and "before" in Path(run.log).read_text()
     assert Path(run.html).is_file()
 
@@ -51,7 +51,7 @@ def test_a_cell_that_runs_out_of_memory_is_named(tmp_path: Path):
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 hoard = bytearray(2**31)"""
     run = run_cells(tmp_path, greedy)
-    assert run.error.startswith("cell 4/4 · Work: MemoryError") and not run.may_pass
+    assert run.error.startswith("cell 4/4 · Work: MemoryError") and not run.is_retryable
     assert "bytearray" in run.cell
 
 
@@ -86,19 +86,19 @@ def test_a_kernel_that_the_system_kills_for_want_of_memory_is_a_failure_worth_a_
     join = f"import os; from pathlib import Path; Path({str(small_group)!r}).write_text('0')"
     greedy = "hoard = [bytearray(1 << 20) for _ in range(1000)]"
     run = run_cells(tmp_path, join, greedy)
-    assert (run.status, run.error, run.may_pass) == ("failed", DIED, True)
+    assert (run.status, run.error, run.is_retryable) == ("failed", DIED, True)
     assert run.cell == greedy
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path):
-    run = run_cells(tmp_path, "import time; time.sleep(600)", limits=Limits(cell=1))
+    run = run_cells(tmp_path, "import time; time.sleep(600)", cell_seconds=1)
     assert run.error == "cell 4/4 · Work: it took longer than 1 seconds and was stopped"
-    assert run.seconds < 60 and not run.may_pass
+    assert run.seconds < 60 and not run.is_retryable
 
 
 def test_a_notebook_that_no_interrupt_can_reach_is_stopped(tmp_path: Path):
     deaf = "import re; re.match('(a+)+$', 'a' * 50 + 'b')"  # one call, which keeps the GIL
-    run = run_cells(tmp_path, deaf, limits=Limits(notebook=4))
+    run = run_cells(tmp_path, deaf, notebook_seconds=4)
     assert run.error.endswith("the notebook took longer than 4 seconds and was stopped")
     assert run.seconds < 60
 
@@ -130,25 +130,25 @@ while len(list(begun.parent.glob("begun-*"))) < len(escapes):
 @pytest.mark.parametrize(
     ("last", "told", "limits"),
     [
-        ("print('well')", None, Limits()),
-        ("1 / 0", "ZeroDivisionError", Limits()),
-        ("os.kill(os.getpid(), 9)", "the kernel died", Limits()),
-        ("time.sleep(600)", "it took longer than 2 seconds", Limits(cell=2)),
+        ("print('well')", None, {}),
+        ("1 / 0", "ZeroDivisionError", {}),
+        ("os.kill(os.getpid(), 9)", "the kernel died", {}),
+        ("time.sleep(600)", "it took longer than 2 seconds", {"cell_seconds": 2}),
         (
             "__import__('re').match('(a+)+$', 'a' * 50 + 'b')",
             "the notebook took",
-            Limits(notebook=4),
+            {"notebook_seconds": 4},
         ),
-        ("threading.Thread(target=time.sleep, args=[600]).start()", None, Limits()),
+        ("threading.Thread(target=time.sleep, args=[600]).start()", None, {}),
     ],
     ids=["good", "failed", "killed", "cell too long", "notebook too long", "thread"],
 )
 def test_all_that_a_notebook_has_started_ends_with_it(
-    tmp_path: Path, last: str, told: str | None, limits: Limits
+    tmp_path: Path, last: str, told: str | None, limits: dict
 ):
     begun = str(tmp_path / "begun")
     leave = LEAVE.format(escapes=ESCAPES, escape=ESCAPE, begun=begun)
-    run = run_cells(tmp_path, leave, last, limits=limits)
+    run = run_cells(tmp_path, leave, last, **limits)
     assert told in run.error if told else run.error is None
     assert len(list(tmp_path.glob("begun-*"))) == len(ESCAPES)
     assert naming(begun) == []
@@ -192,7 +192,7 @@ from pathlib import Path
 from support.notebooks import run_path
 with open({str(folder / "stream")!r}, "w") as stream:
     values = {{"api_key": "env:TAXI_TEST_KEY"}}
-    run_path(Path({str(path)!r}), Path({str(folder / "run")!r}), values, text=stream.write)"""
+    run_path(Path({str(path)!r}), Path({str(folder / "run")!r}), values, on_text=stream.write)"""
     own = {"TAXI_TEST_KEY": SECRET, "PYTHONPATH": str(Path(__file__).parents[1])}
 
     take = partial(fcntl.ioctl, terminal, termios.TIOCSCTTY, 0)
@@ -355,7 +355,7 @@ def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tm
 
 def test_ten_thousand_lines_are_all_in_the_log(tmp_path: Path):
     lines: list[str] = []
-    run = run_cells(tmp_path, "for n in range(10_000): print('line', n)", text=lines.append)
+    run = run_cells(tmp_path, "for n in range(10_000): print('line', n)", on_text=lines.append)
     assert Path(run.log).read_text().count("line ") == 10_000
     assert "".join(lines).count("line ") == 10_000
     assert printed(run).endswith("line 9999\n")
@@ -444,9 +444,9 @@ def test_an_executed_copy_is_refused(tmp_path: Path):
 
 def test_an_error_that_only_quotes_a_busy_store_is_for_good(tmp_path: Path):
     quoting = "raise ValueError('somebody said: database is locked')"
-    assert not run_cells(tmp_path, quoting).may_pass
+    assert not run_cells(tmp_path, quoting).is_retryable
     busy = "import sqlite3; raise sqlite3.OperationalError('database is locked')"
-    assert run_cells(tmp_path, busy).may_pass
+    assert run_cells(tmp_path, busy).is_retryable
 
 
 def test_a_result_that_is_no_mapping_leaves_the_evidence(tmp_path: Path):
@@ -493,7 +493,7 @@ def test_a_clock_that_jumps_does_not_matter(
     now, jumped = time.time, []
     monkeypatch.setattr("time.time", lambda: now() + 86_400 * days * len(jumped))
     wait = "import time; print('jump', flush=True); time.sleep(1); print('landed')"
-    run = run_cells(tmp_path, wait, "print('well')", text=lambda _: jumped or jumped.append(1))
+    run = run_cells(tmp_path, wait, "print('well')", on_text=lambda _: jumped or jumped.append(1))
     monkeypatch.undo()
     assert (run.status, run.error, bool(jumped)) == ("completed", None, True)
     assert printed(run).endswith("well\n") and 0 < run.seconds < 60

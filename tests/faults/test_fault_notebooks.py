@@ -20,8 +20,8 @@ from taxi_lib.errors import ContractError
 from taxi_lib.runner.contracts import check_request, read_contract
 from taxi_lib.runner.execution import run_notebook
 from taxi_lib.runner.fingerprints import code_of
-from taxi_lib.runner.kernel.launch import Surroundings
 from taxi_lib.runner.notebook_file import headings, read_notebook
+from taxi_lib.runner.run_context import RunContext
 
 TEXT = 'month: str = "2021-01"  # a month'
 Write = Callable[..., Path]
@@ -238,7 +238,7 @@ def test_a_notebook_is_not_run_once_it_takes_something_else_than_was_checked(tmp
     path = write_cells(tmp_path, "1")
     contract = read_contract(path)
     write_cells(tmp_path, 'greeting = "hello"')
-    run = run_notebook(contract, {"greeting": "ho"}, Surroundings(tmp_path / "run", env={}))
+    run = run_notebook(contract, {"greeting": "ho"}, RunContext(tmp_path / "run", env={}))
     assert run.status == "failed" and "something else than when the run began" in run.error
 
 

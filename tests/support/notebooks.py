@@ -7,8 +7,9 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from taxi_lib.runner.contracts import read_contract
-from taxi_lib.runner.execution import Surroundings, run_notebook
+from taxi_lib.runner.execution import run_notebook
 from taxi_lib.runner.notebook_run import NotebookRun
+from taxi_lib.runner.run_context import RunContext
 
 GREETING = 'greeting: str = "hello"  # what to say'
 
@@ -32,12 +33,13 @@ def write_cells(
 
 
 def run_path(
-    path: Path, folder: Path, values: dict | None = None, **surroundings: object
+    path: Path, folder: Path, values: dict | None = None, **options: object
 ) -> NotebookRun:
-    """Run a notebook; its values are checked by its contract first."""
+    """Run a notebook with checked values; options are of its context, ``on_text``, …."""
     contract = read_contract(path)
-    around = {"env": dict(os.environ)} | surroundings
-    return run_notebook(contract, contract.check(values or {}), Surroundings(folder, **around))
+    listeners = {name: options.pop(name) for name in ("on_progress", "on_text") if name in options}
+    context = RunContext(folder, **{"env": dict(os.environ)} | options)
+    return run_notebook(contract, contract.check(values or {}), context, **listeners)
 
 
 def printed(run: NotebookRun) -> str:

@@ -15,7 +15,6 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from taxi_lib.runner.kernel.launch import (
     OPTIONS,
     PIPE,
-    Kernel,
     manager,
     own_folders,
     pipe,
@@ -25,6 +24,7 @@ from taxi_lib.runner.kernel.launch import (
 from taxi_lib.runner.kernel.outputs import Kept
 from taxi_lib.runner.masking import Veil, mask_all
 from taxi_lib.runner.notebook_file import is_injected
+from taxi_lib.runner.run_context import Session
 from taxi_lib.services.processes import RUN_TAG, stop_tagged
 
 _SHOWN = ("display_data", "update_display_data", "execute_result", "error")
@@ -54,19 +54,19 @@ class ExpectedErrorsError(Exception):
 class _Client(PapermillNotebookClient):
     """papermill's client, which hides secrets in every message before anything is done with it."""
 
-    kernel: Kernel
+    session: Session
 
-    def listen_to(self, kernel: Kernel, voices: tuple[BinaryIO, ...]) -> None:
+    def listen_to(self, session: Session, voices: tuple[BinaryIO, ...]) -> None:
         """Take a kernel to run cells in, and where its standard output and error come out."""
-        self.kernel, self.voices, self.owns_km = kernel, voices, True
+        self.session, self.voices, self.owns_km = session, voices, True
         self.kept = Kept()
         for voice in voices:
             os.set_blocking(voice.fileno(), False)
         self.decoder = getincrementaldecoder("utf-8")("backslashreplace")
         self.last: dict[str, dict] = {}
         # Secrets may come in pieces: in each stream, and in the log, where they come together.
-        self.veils = {name: Veil(kernel.secrets.values()) for name in ("stdout", "stderr", "pipe")}
-        self.log_veil = Veil(kernel.secrets.values())
+        self.veils = {name: Veil(session.secrets.values()) for name in ("stdout", "stderr", "pipe")}
+        self.log_veil = Veil(session.secrets.values())
 
     def process_message(self, msg: dict, cell: NotebookNode, cell_index: int) -> object:
         kind = msg["msg_type"]
@@ -77,8 +77,8 @@ class _Client(PapermillNotebookClient):
         for name, last in self.last.items():
             self._take(last, self.veils[name].rest(), cell, cell_index)
         self.last = {}
-        if self.kernel.secrets and kind in _SHOWN:
-            msg = msg | {"content": mask_all(msg["content"], self.kernel.secrets.values())}
+        if self.session.secrets and kind in _SHOWN:
+            msg = msg | {"content": mask_all(msg["content"], self.session.secrets.values())}
         return super().process_message(msg, cell, cell_index)
 
     def _take(self, msg: dict, text: str, cell: NotebookNode, cell_index: int) -> object:
@@ -102,12 +102,12 @@ class _Client(PapermillNotebookClient):
 
     def _tell(self, text: str) -> None:
         if text := self.log_veil.through(text):
-            self.kernel.on_text(text)
+            self.session.on_text(text)
 
     def _tell_rest(self) -> None:
         self._tell(self.veils["pipe"].rest())
         if text := self.log_veil.rest():
-            self.kernel.on_text(text)
+            self.session.on_text(text)
 
     def _listen(self, now: bool) -> None:
         """Begin or stop to tell what a kernel writes past its messages.
@@ -185,7 +185,7 @@ class _Client(PapermillNotebookClient):
         with suppress(CellExecutionError):
             await self.async_execute_cell(cell, index)
         failure = _failure(self.reply, _errors(cell))
-        self.kernel.reads |= self.reply.get("reads") or {}
+        self.session.reads |= self.reply.get("reads") or {}
         ends = [p for p in self.reply.get("payload") or [] if p.get("source") == "ask_exit"]
         if any(not end.get("keepkernel") for end in ends) and _has_code(self.nb.cells[index + 1 :]):
             raise CellFailedError(index, {"name": "SystemExit"})
@@ -198,7 +198,7 @@ class _Client(PapermillNotebookClient):
         """Keep the kernel's reply to a cell, and assign the secrets after the parameters."""
         self.reply = (execute_reply or {}).get("content", {})
         if is_injected(cell):
-            for name, value in self.kernel.secrets.items():
+            for name, value in self.session.secrets.items():
                 self.kc.execute(f"{name} = {value!r}", silent=True, store_history=False)
 
 
@@ -223,13 +223,13 @@ class _LessonEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, kernel: Kernel, **_: object
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, session: Session, **_: object
     ) -> None:
         def too_late() -> None:
-            kernel.late.set()
+            session.late.set()
             leash.close()
 
-        timer = Timer(kernel.limits.notebook, too_late)
+        timer = Timer(session.context.notebook_seconds, too_late)
         timer.daemon = True
         with (
             scratch_folder() as scratch,
@@ -239,22 +239,22 @@ class _LessonEngine(Engine):
         ):
             client = _Client(
                 nb_man,
-                km=manager(scratch, kernel.run_tag),
+                km=manager(scratch, session.run_tag),
                 log=quiet(),
                 kernel_name=kernel_name,
                 startup_timeout=120,
-                timeout=kernel.limits.cell,
+                timeout=session.context.cell_seconds,
                 # What a cell has put out may arrive long after its end.
-                iopub_timeout=max(60, int(kernel.limits.cell)),
-                on_cell_start=kernel.on_cell,
-                resources={"metadata": {"path": str(kernel.folder)}},
+                iopub_timeout=max(60, int(session.context.cell_seconds)),
+                on_cell_start=session.on_cell,
+                resources={"metadata": {"path": str(session.folder)}},
                 extra_arguments=OPTIONS,
             )
-            client.listen_to(kernel, (out, err))
+            client.listen_to(session, (out, err))
             client.on_cell_executed = client.hear
             # The reaper has no run tag: what stops all tagged processes must spare it.
-            env = {name: value for name, value in kernel.env.items() if name != RUN_TAG}
-            env |= own_folders(scratch, kernel.env)
+            env = {name: value for name, value in session.env.items() if name != RUN_TAG}
+            env |= own_folders(scratch, session.env)
             ends = {"stdout": str(out.fileno()), "stderr": str(err.fileno())}
             env |= {PIPE.format(name): number for name, number in ends.items()}
             timer.start()
@@ -265,7 +265,7 @@ class _LessonEngine(Engine):
             finally:
                 timer.cancel()
                 leash.close()
-                stop_tagged(kernel.run_tag)  # in case somebody has killed the reaper
+                stop_tagged(session.run_tag)  # in case somebody has killed the reaper
 
 
 def register() -> str:

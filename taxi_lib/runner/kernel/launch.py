@@ -1,15 +1,13 @@
-"""Kernels: what one is started with, where it keeps its files, how long it may take."""
+"""How a kernel is started, and where it keeps its files."""
 
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import BinaryIO
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -32,78 +30,6 @@ OPTIONS = [
 # What would change in silence what a notebook does: asserts are skipped, a program of yours runs
 # before the first cell, figures are not shown.
 LEFT_OUT = ("PYTHONOPTIMIZE", "PYTHONSTARTUP", "MPLBACKEND")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a cell and a whole notebook may take, in seconds."""
-
-    cell: float = 900
-    notebook: float = 3600
-
-
-@dataclass
-class Kernel:
-    """What a kernel is started with, and who is told what happens in it.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Its working directory.
-    env : dict of str to str
-        Its environment.
-    run_tag : str
-        Of its processes, in that environment; see :mod:`taxi_lib.services.processes`.
-    on_cell : callable
-        Is told each cell as it starts.
-    on_text : callable
-        Is told each text that a cell prints.
-    secrets : dict of str to str
-        Parameters by name that are assigned unseen.
-    limits : Limits
-        How long it may take.
-    late : threading.Event
-        Set once the notebook took too long and was stopped.
-    reads : dict of str to str
-        The fingerprint of each file that ``%run`` has read, by its path.
-    """
-
-    folder: Path
-    env: dict[str, str]
-    run_tag: str
-    on_cell: Callable[..., None]
-    on_text: Callable[[str], None]
-    secrets: dict[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
-    late: Event = field(default_factory=Event)
-    reads: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where and how notebooks are run.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Where the evidence goes; also the kernels' working directory.
-    env : dict of str to str
-        The kernels' environment.
-    progress, text : callable
-        Are told each cell as it starts (``"06 · cell 7/23 · Train"``) with the share of cells
-        that are done, and what each prints.
-    limits : Limits
-        How long a cell and a notebook may take.
-    work_beside : bool
-        Let kernels work where their notebooks lie.
-    """
-
-    folder: Path
-    env: dict[str, str]
-    progress: Callable[[str, float], None] = lambda line, done: None
-    text: Callable[[str], None] = lambda text: None
-    limits: Limits = field(default_factory=Limits)
-    work_beside: bool = False
 
 
 def manager(scratch: str, run_tag: str) -> AsyncKernelManager:

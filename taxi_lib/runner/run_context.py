@@ -1,0 +1,74 @@
+"""What the notebooks of one run share, and what one notebook's kernel is started with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from taxi_lib.runner.console import Board
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where, how and for how long the notebooks of one run are executed.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where the evidence goes; also the kernels' working directory.
+    env : dict of str to str
+        The kernels' environment.
+    cell_seconds, notebook_seconds : float
+        How long a cell and a whole notebook may take.
+    work_beside : bool
+        Let each kernel work where its notebook lies.
+    board : Board
+        Shows progress in the terminal.
+    stopping : threading.Event
+        Set once the run is interrupted: nothing more begins, and nothing is tried again.
+    """
+
+    folder: Path
+    env: dict[str, str]
+    cell_seconds: float = 900
+    notebook_seconds: float = 3600
+    work_beside: bool = False
+    board: Board = field(default_factory=Board)
+    stopping: Event = field(default_factory=Event)
+
+
+@dataclass
+class Session:
+    """One notebook's kernel: what it is started with, and what comes out of it.
+
+    Attributes
+    ----------
+    context : RunContext
+        Of the run.
+    folder : pathlib.Path
+        Its working directory.
+    env : dict of str to str
+        Its environment.
+    run_tag : str
+        Of its processes, in that environment; see :mod:`taxi_lib.services.processes`.
+    on_cell : callable
+        Called with each cell as it starts.
+    on_text : callable
+        Called with each text that a cell prints.
+    secrets : dict of str to str
+        Values that are assigned unseen, by parameter.
+    late : threading.Event
+        Set once the notebook took too long and was stopped.
+    reads : dict of str to str
+        The fingerprint of each file that ``%run`` has read, by its path.
+    """
+
+    context: RunContext
+    folder: Path
+    env: dict[str, str]
+    run_tag: str
+    on_cell: Callable[..., None]
+    on_text: Callable[[str], None]
+    secrets: dict[str, str] = field(default_factory=dict)
+    late: Event = field(default_factory=Event)
+    reads: dict[str, str] = field(default_factory=dict)
