@@ -1,13 +1,8 @@
 """What is told of a notebook while it runs: which cell, in which section, and what it prints."""
 
-import re
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TextIO
 
 from nbformat import NotebookNode
@@ -16,10 +11,10 @@ from taxi_lib.runner.console import printable
 from taxi_lib.runner.contracts import Contract
 from taxi_lib.runner.notebook_file import headings, is_error_mark, is_injected, label, read_notebook
 from taxi_lib.runner.screen import added, settled
+from taxi_lib.runner.shadowed_modules import warnings_about
 
 _PATIENCE = 10  # seconds
 _LONG = 100_000  # characters of a line that is not at its end
-_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", re.MULTILINE)
 
 
 class Narrator:
@@ -57,8 +52,8 @@ class Narrator:
         # papermill takes its marks out of a copy that it left after a failure.
         self.cells = [cell for cell in cells if not is_error_mark(cell)]
         self.line, self.told = "", time.monotonic()
-        for told in _outranked(cells, contract.path.parent):
-            log.write(f"{told}\n")
+        for warning in warnings_about(cells, contract.path.parent):
+            log.write(f"{warning}\n")
         self.given = 0  # how many cells papermill has put in so far
         for number, cell in enumerate(cells, start=1):
             if is_error_mark(cell):
@@ -112,25 +107,3 @@ class Narrator:
         self.log.write(printable(text))  # a log is read in a terminal, too
         self.on_text(text)
         self.told = time.monotonic()
-
-
-def _outranked(cells: list[NotebookNode], folder: Path) -> Iterator[str]:
-    """Tell of modules beside a notebook that it does not get: others of their names come first."""
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    parts = [part for found in _IMPORT.findall(code) for part in [*found[0].split(","), found[1]]]
-    for name in sorted({part.split()[0].partition(".")[0] for part in parts if part.strip()}):
-        mine = [path for path in (folder / f"{name}.py", folder / name) if _is_module(path)]
-        if not mine:
-            continue
-        packages = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-        installed = PathFinder.find_spec(name, packages)
-        whose = "Python's own" if name in sys.stdlib_module_names else "the installed"
-        if name in sys.stdlib_module_names or (installed and installed.origin):
-            yield (
-                f"{mine[0].name} beside the notebook is not imported, {whose} {name} comes first: "
-                "give it another name."
-            )
-
-
-def _is_module(path: Path) -> bool:
-    return path.is_file() or (path / "__init__.py").is_file()

@@ -13,7 +13,7 @@ import papermill
 from taxi_lib.atomic_files import unwritable, write_text
 from taxi_lib.errors import TaxiError
 from taxi_lib.results import Value, read_results
-from taxi_lib.runner import failures
+from taxi_lib.runner import failures, shadowed_modules
 from taxi_lib.runner.cell_progress import Narrator
 from taxi_lib.runner.console import printable
 from taxi_lib.runner.contracts import Contract, read_contract
@@ -156,7 +156,7 @@ class _Attempt:
             late = session.late.is_set()
             seconds = self.context.notebook_seconds if late else self.context.cell_seconds
             told = failures.explain(exception, late, seconds)
-            told = failures.in_the_way(told, self.contract.path.parent)
+            told = shadowed_modules.explained(told, self.contract.path.parent)
             self.failed_at = self.narrator.index
             asked = "retry" in self.narrator.tags
             self.is_retryable = asked or (not late and failures.is_retryable(exception))

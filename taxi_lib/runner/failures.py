@@ -1,8 +1,6 @@
 """What went wrong in a notebook, in words; and whether a second try may help."""
 
 import re
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -87,24 +85,6 @@ def point_to(notebook: nbformat.NotebookNode, index: int) -> None:
     for place, text in ((index, ERROR_ANCHOR_MSG), (0, ERROR_MESSAGE_TEMPLATE % count)):
         cell = nbformat.v4.new_markdown_cell(text, metadata={"tags": [ERROR_MARKER_TAG]})
         notebook.cells.insert(place, cell)
-
-
-def in_the_way(told: str, beside: Path) -> str:
-    """Return a failure, with the file beside the notebook that was not imported, if any.
-
-    Of a file and a package of the same name, Python's own or installed, the package is imported.
-    What comes of that (``module 'json' has no attribute 'mine'``) does not say so.
-    """
-    named = re.match(
-        r"(?:Attribute|Import|ModuleNotFound)Error: .*?(?:module|named|from) '(\w+)", told
-    )
-    if not named:
-        return told
-    for path in (beside / f"{named[1]}.py", beside / named[1] / "__init__.py"):
-        # Asked here, where nothing of yours is in the way.
-        if path.exists() and (found := find_spec(named[1])) and found.origin != str(path):
-            return f"{told} ({path} is not imported, another {named[1]} comes first: rename it)"
-    return told
 
 
 def unfinished(notebook: nbformat.NotebookNode) -> bool:

@@ -21,7 +21,7 @@ from taxi_lib.runner.kernel.launch import (
     quiet,
     scratch_folder,
 )
-from taxi_lib.runner.kernel.outputs import Kept
+from taxi_lib.runner.kernel.outputs import KeptOutputs
 from taxi_lib.runner.masking import Veil, mask_all
 from taxi_lib.runner.notebook_file import is_injected
 from taxi_lib.runner.run_context import Session
@@ -59,7 +59,7 @@ class _Client(PapermillNotebookClient):
     def listen_to(self, session: Session, voices: tuple[BinaryIO, ...]) -> None:
         """Take a kernel to run cells in, and where its standard output and error come out."""
         self.session, self.voices, self.owns_km = session, voices, True
-        self.kept = Kept()
+        self.kept = KeptOutputs()
         for voice in voices:
             os.set_blocking(voice.fileno(), False)
         self.decoder = getincrementaldecoder("utf-8")("backslashreplace")
@@ -94,7 +94,7 @@ class _Client(PapermillNotebookClient):
         """Add to a cell's outputs what has to be one of its own."""
         hooked = self.output_hook_stack[msg["parent_header"].get("msg_id")]
         there = [] if self.clear_before_next_output else outs
-        if hooked or not self.kept.goes_on(there, msg, cell_index):
+        if hooked or not self.kept.merge(there, msg, cell_index):
             return super().output(outs, msg, display_id, cell_index)
         if msg["msg_type"] != "stream":  # the notebook does not keep it
             self._tell(f"{msg['content']['data'].get('text/plain', '')}\n")

@@ -1,4 +1,4 @@
-"""What went wrong in a cell, as the kernel saw it: plain values that the runner makes words of."""
+"""What went wrong in a cell: described inside the kernel, for the runner to put into words."""
 
 import os
 import re
@@ -8,9 +8,9 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-# Names the folder of the notebook in its kernel's environment: it works in another one.
+# The variable with the notebook's folder, which is not its working directory.
 BESIDE = "TAXI_NOTEBOOK_DIR"
-_LONGEST = 1000  # characters of a message; the notebook has all of it
+_LONGEST = 1000  # characters of a message; the notebook has the rest
 _MEMBERS = 3  # of an exception group
 _MISSING = re.compile(
     r"no such file|not found|cannot find|could not find|couldn't find|does ?n[o']t exist"
@@ -20,16 +20,16 @@ _MISSING = re.compile(
 
 
 class CommandFailedError(CalledProcessError):
-    """A command of a cell ended with another status than 0.
+    """A command of a cell failed.
 
     Attributes
     ----------
     cmd : str
-        As the cell says it: ``!wget …``, ``%pip install …``, ``%%bash``.
+        As it is in the cell: ``!wget …``, ``%pip install …``, ``%%bash``.
     returncode : int
-        Its status; the negative number of the signal that stopped it.
+        Its status, or the negative number of the signal that stopped it.
     reason : str
-        What it said for itself, if anything.
+        Why it could not run, if that is known.
     """
 
     def __init__(self, returncode: int, cmd: str, reason: str = "", script: str = "") -> None:
@@ -46,17 +46,17 @@ class CommandFailedError(CalledProcessError):
 
 
 def _status(code: int) -> str:
-    """Return how a command ended, in words; a shell adds 128 to the number of a signal."""
+    """Return how a command ended, in words."""
     if code < 0:
         try:
             return f"was stopped by {signal.Signals(-code).name}"
         except ValueError:
-            code = 128 - code
+            code = 128 - code  # the status that a shell reports for a signal
     return f"ended with status {code}"
 
 
 def describe(error: BaseException, cell: str) -> dict[str, Any]:
-    """Return what the runner has to know about an exception that ended a cell.
+    """Describe an exception that ended a cell.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def describe(error: BaseException, cell: str) -> dict[str, Any]:
     -------
     dict
         ``name`` and ``text``, its type and the first line of its message; ``types``, the full
-        names of its type, of those it derives from, and of those of its causes; ``line`` of the
-        cell that raised it; ``beside``, the names that it did not find and that lie beside the
+        names of its type, its base types and those of its causes; ``line``, the line of the cell
+        that raised it; ``beside``, the files that it did not find and that are beside the
         notebook.
     """
     return {
@@ -95,7 +95,7 @@ def _message(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the message of an exception, whatever its own class does."""
+    """Return the message of an exception, even if its class cannot show it."""
     try:
         return str(error)
     except Exception as fault:
@@ -109,22 +109,22 @@ def _first_line(text: str) -> str:
 
 
 def _types(error: BaseException) -> Iterator[str]:
-    """Yield the full names of an exception's types, and of those that it was raised from."""
+    """Yield the full names of the types of an exception and of its causes."""
     seen: set[int] = set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen:
         seen.add(id(at))
         yield from (f"{kind.__module__}.{kind.__qualname__}" for kind in type(at).__mro__[:-1])
-        # urllib hides what happened in an attribute.
+        # urllib keeps the cause in an attribute.
         reason = getattr(at, "reason", None)
         at = at.__cause__ or (reason if isinstance(reason, BaseException) else None)
 
 
 def _line(error: BaseException, cell: str) -> str:
-    """Return the line of the cell that raised: an assert without a message says nothing else."""
+    """Return the line of the cell that raised, for an assert without a message."""
     lines, trace = cell.splitlines(), error.__traceback__
     while trace:
-        # IPython compiles a cell as a file of its own in a temporary folder, or "<ipython-…>".
+        # IPython compiles a cell as a file in a temporary folder, or as "<ipython-…>".
         name = trace.tb_frame.f_code.co_filename
         if "ipykernel_" in name or name.startswith("<ipython-input"):
             return lines[trace.tb_lineno - 1].strip() if trace.tb_lineno <= len(lines) else ""
@@ -133,7 +133,7 @@ def _line(error: BaseException, cell: str) -> str:
 
 
 def _beside(error: BaseException) -> Iterator[str]:
-    """Yield the names that were not found and would be, from where the notebook lies."""
+    """Yield the names that were not found, but would be in the notebook's folder."""
     folder = os.environ.get(BESIDE)
     if not folder:
         return
@@ -146,11 +146,11 @@ def _beside(error: BaseException) -> Iterator[str]:
             if lost and (Path(folder) / here).exists():
                 yield str(here)
         except (OSError, ValueError):
-            continue  # no name of a file at all
+            continue  # a text that no file can have as its name
 
 
 def _names(error: BaseException) -> Iterator[str]:
-    """Yield what may be the names of files in an error."""
+    """Yield words of an error that may be names of files."""
     text = text_of(error)
     if isinstance(error, CommandFailedError):
         words = error.script if error.cmd.startswith("%") else error.cmd[1:]

@@ -1,4 +1,4 @@
-"""What an executed notebook keeps of its cells' outputs: all that a person reads, not all of it."""
+"""What an executed notebook keeps of its cells' outputs: as much as a person would read."""
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
@@ -11,27 +11,27 @@ _LARGEST = 20_000_000  # characters of a cell's outputs, about
 _LARGEST_IN_ALL = 100_000_000
 
 
-class Kept:
-    """Decides, output by output, how a cell's outputs grow.
+class KeptOutputs:
+    """The outputs that are kept so far.
 
-    Text goes on in the output before it, as in JupyterLab, and lines are written over as in a
-    terminal. When a cell has very many outputs, its text goes on in the last output of that
-    stream, and further displays are counted only; results are always kept.
+    As in JupyterLab, text is added to the output before it, and lines are written over. When a
+    cell has very many outputs, text is added to the last output of its stream, and further
+    displays are only counted. Results are always kept.
     """
 
     def __init__(self) -> None:
         self.sizes: dict[int, int] = {}
         self.notes: dict[int, NotebookNode] = {}
 
-    def goes_on(self, outputs: list[NotebookNode], msg: dict, cell_index: int) -> bool:
-        """Tell whether a message needs no output of its own, having dealt with it."""
-        if not outputs:  # a new cell, or one that has been cleared
+    def merge(self, outputs: list[NotebookNode], msg: dict, cell_index: int) -> bool:
+        """Add a message to an earlier output if it belongs there; return whether it does."""
+        if not outputs:  # a new cell, or a cleared one
             self.sizes[cell_index] = 0
             self.notes.pop(cell_index, None)
         content = msg["content"]
         full = self._is_full(outputs, cell_index)
         if msg["msg_type"] == "stream":
-            return self._text_goes_on(outputs, content, full)
+            return self._merge_text(outputs, content, full)
         data = content.get("data", {})
         if full and msg["msg_type"] == "display_data" and RESULTS_TYPE not in data:
             self._count(outputs, cell_index)
@@ -46,7 +46,7 @@ class Kept:
             or sum(self.sizes.values()) > _LARGEST_IN_ALL
         )
 
-    def _text_goes_on(self, outputs: list[NotebookNode], content: dict, full: bool) -> bool:
+    def _merge_text(self, outputs: list[NotebookNode], content: dict, full: bool) -> bool:
         before = reversed(outputs if full else outputs[-1:])
         output = next((o for o in before if o.get("name") == content["name"]), None)
         if output is None:

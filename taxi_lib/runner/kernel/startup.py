@@ -1,6 +1,6 @@
-"""The kernel that runs notebooks here: IPython's own, in which a command that fails is an error.
+"""The kernel that runs notebooks: IPython's, but a command that fails is an error.
 
-Only the runner starts it; JupyterLab and bare papermill start their usual one.
+Only the runner starts it. JupyterLab and bare papermill start their usual kernel.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOENT
-from functools import wraps
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -29,25 +29,24 @@ from taxi_lib.runner.kernel.errors import BESIDE, CommandFailedError, describe, 
 from taxi_lib.runner.kernel.streams import OutStream
 
 
-# The name is IPython's: libraries ask for it to tell a notebook from a terminal.
+# Libraries ask for this name, IPython's own, to find out that they are in a notebook.
 class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
-    """IPython's shell, in which what fails without a word elsewhere is an error."""
+    """IPython's shell, with an error for what IPython lets fail in silence."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         self.reads: dict[str, str] = {}
         self.failure: dict[str, Any] | None = None
         super().__init__(*arguments, **options)
-        self.events.register("post_run_cell", self._note)
+        self.events.register("post_run_cell", self._describe_error)
 
-    def _note(self, result: ExecutionResult) -> None:
-        """Keep for the runner what went wrong in a cell."""
+    def _describe_error(self, result: ExecutionResult) -> None:
         error = result.error_before_exec or result.error_in_exec
         self.failure = describe(error, result.info.raw_cell or "") if error else None
 
     async def run_code(
         self, code_obj: CodeType, result: ExecutionResult | None = None, *, async_: bool = False
     ) -> bool:
-        """Run a piece of a cell; IPython then asks its exception for a message, and believes it."""
+        """Run a part of a cell. Its exception gets a message if it cannot show its own."""
         failed = await super().run_code(code_obj, result, async_=async_)
         if result and result.error_in_exec:
             result.error_in_exec = _sayable(result.error_in_exec)
@@ -57,17 +56,13 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         super()._showtraceback(etype, _sayable(evalue), stb)
 
     def system(self, cmd: str) -> None:
-        """Run a command of a cell, ``!command``, and refuse to go on when it fails."""
-        if cmd.rstrip().endswith("&"):
-            raise OSError("Background processes not supported.")
-        command = self.var_expand(cmd, depth=1)
+        """Run a command of a cell, ``!command``. When it fails, the cell fails."""
+        command = self._expanded(cmd, 2)
         self._check(command, system(command))
 
     def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> SList | LSString:
         """Return what a command of a cell prints, ``x = !command``, unless it fails."""
-        if cmd.rstrip().endswith("&"):
-            raise OSError("Background processes not supported.")
-        command = self.var_expand(cmd, depth=depth + 1)
+        command = self._expanded(cmd, depth + 2)
 
         def read(process: subprocess.Popen) -> tuple[bytes, int]:
             return process.communicate()[0], process.returncode
@@ -79,16 +74,22 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         self._check(command, 128 - status if status > 128 else status)
         return SList(text.splitlines()) if split else LSString(text)
 
+    def _expanded(self, command: str, depth: int) -> str:
+        """Return a command with the values of the cell's variables in it."""
+        if command.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        return self.var_expand(command, depth=depth)
+
     def _check(self, command: str, status: int) -> None:
         self.user_ns["_exit_code"] = status
         cell = self.get_parent().get("content", {}).get("code", "")
-        if status and "_exit_code" not in cell:  # else the cell looks at the status itself
+        if status and "_exit_code" not in cell:  # such a cell looks at the status itself
             raise CommandFailedError(status, f"!{command}")
 
     def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> object:
-        """Run ``%magic``; what fails in it is named after it."""
+        """Run ``%magic``. A command that fails in it is named after the magic."""
         if magic_name == "run":
-            self._let_run_look_beside()
+            self._extend_run()
         before = Path.cwd()
         with _named_after(f"%{magic_name} {line}", line):
             result = super().run_line_magic(magic_name, line, _stack_depth + 1)
@@ -97,7 +98,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         return result
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> object:
-        """Run ``%%magic``; what fails in it is named after it."""
+        """Run ``%%magic``. A command that fails in it is named after the magic."""
         if self.find_cell_magic(magic_name):
             self._check_program(magic_name, line)
         try:
@@ -107,12 +108,12 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 error.cmd, error.script = f"%%{magic_name}", cell
             raise
         except subprocess.CalledProcessError as error:
-            if not isinstance(error.cmd, bytes):  # it is the notebook's own
+            if not isinstance(error.cmd, bytes):  # the cell ran this command itself
                 raise
             raise CommandFailedError(error.returncode, f"%%{magic_name}", script=cell) from None
 
     def _check_program(self, magic_name: str, line: str) -> None:
-        """Refuse a script whose program is missing: IPython only prints that, and goes on."""
+        """Refuse a script whose program is missing. IPython only prints that."""
         scripts = self.magics_manager.registry.get("ScriptMagics")
         if not scripts or magic_name not in ("script", *scripts.script_magics):
             return
@@ -123,21 +124,15 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 127, f"%%{magic_name}", f"needs {command[0]}, which is missing"
             )
 
-    def _let_run_look_beside(self) -> None:
-        """Let ``%run`` find what lies beside the notebook, and say what it has read."""
+    def _extend_run(self) -> None:
+        """Let ``%run`` find files beside the notebook, and record what it reads."""
         run = self.find_line_magic("run")
-        if hasattr(run, "looks_beside"):
-            return
-
-        @wraps(run)
-        def run_found(line: str, **options: object) -> object:
-            return run(line, **options | {"file_finder": self._find})
-
-        run_found.looks_beside = True
-        self.register_magic_function(run_found, "line", "run")
+        if not isinstance(run, partial):
+            extended = update_wrapper(partial(run, file_finder=self._find), run)
+            self.register_magic_function(extended, "line", "run")
 
     def _find(self, name: str) -> str:
-        """Return where a script is: in the working folder, else beside the notebook."""
+        """Return the path of a script in the working folder, or else beside the notebook."""
         try:
             return get_py_filename(name)
         except OSError:
@@ -150,52 +145,52 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         return str(found)
 
     def find_user_code(self, target: str, *arguments: object, **options: object) -> str:
-        """Return the code that ``%load`` and its like name: a file beside the notebook, too."""
-        with suppress(OSError):  # it may be something else: lines of the history, a name
+        """Return the code that ``%load`` and similar magics name, also beside the notebook."""
+        with suppress(OSError):  # the target may be lines of the history, or a variable
             target = self._find(target)
         return super().find_user_code(target, *arguments, **options)
 
     def safe_execfile(
         self, fname: str, *where: dict, exit_ignore: bool = False, **options: object
     ) -> None:
-        """Run a script; elsewhere its error is shown, and the cell goes on."""
+        """Run a script. When it fails, the cell fails, too."""
         with suppress(*[SystemExit] if exit_ignore else []):
             super().safe_execfile(fname, *where, **options | {"raise_exceptions": True})
 
     def safe_run_module(self, mod_name: str, where: dict) -> None:
-        """Run a module; elsewhere its error is shown, and the cell goes on."""
+        """Run a module. When it fails, the cell fails, too."""
         where.update(runpy.run_module(str(mod_name), run_name="__main__", alter_sys=True))
 
 
 class Kernel(ipkernel.IPythonKernel):
-    """IPython's kernel, which tells the runner what went wrong, and what was read."""
+    """IPython's kernel, with replies that hold a cell's error and the files it has read."""
 
     shell_class = Type(ZMQInteractiveShell)
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
-        # After all that is installed: a json.py of one's own must not break what needs Python's.
+        # After the installed packages: a json.py beside a notebook must not replace Python's.
         sys.path += ["", os.environ[BESIDE]]
-        # What is printed faster than it is read is thrown away otherwise, the end of the cell too.
+        # Otherwise ZeroMQ drops messages that are sent faster than they are read.
         out = self.iopub_thread
         out.schedule(lambda: out.socket.setsockopt(zmq.XPUB_NODROP, 1))
 
     async def do_execute(self, *arguments: object, **options: object) -> dict[str, Any]:
-        """Execute a cell; its reply also holds ``failure`` and ``reads``."""
+        """Execute a cell. The reply also holds ``failure`` and ``reads``."""
         self.shell.failure = None
         reply = await super().do_execute(*arguments, **options)
         return reply | {"failure": self.shell.failure, "reads": self.shell.reads}
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
-        """Leave what is written from now on, after the last cell, to the run."""
+        """End the output of cells: from now on the runner reads the pipe."""
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, OutStream):  # a cell may have put another in its place
+            if isinstance(stream, OutStream):  # a cell may have replaced it
                 stream.leave()
         return super().do_shutdown(restart)
 
 
 def _sayable(error: BaseException) -> BaseException:
-    """Return an exception, or one of its name when it fails to say what it is."""
+    """Return an exception, or one of the same name if it cannot show its message."""
     try:
         str(error)
     except Exception:
@@ -223,9 +218,8 @@ def _named_after(magic: str, line: str) -> Iterator[None]:
 
 
 def _check_changed(before: Path, line: str) -> None:
-    """Refuse a folder that is not there, of which ``%cd`` only prints it."""
+    """Refuse a folder that does not exist. ``%cd`` itself only prints that."""
     name = line.strip().strip("'\"")
-    if name and not name.startswith("-") and Path.cwd() == before:
-        wanted = Path(name).expanduser()
-        if not wanted.is_dir():
-            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), name)
+    missing = name and not name.startswith("-") and not Path(name).expanduser().is_dir()
+    if missing and Path.cwd() == before:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), name)

@@ -1,11 +1,12 @@
-r"""What a kernel prints and sends, so that all of it arrives; used inside the kernel.
+r"""A kernel's output streams and messages, so that nothing gets lost; used inside the kernel.
 
-Subprocesses and C code write past Python to the kernel's standard output. While cells run, the
-kernel reads that itself, as ipykernel does, and shows it as if the cell had printed it. What is
-written before the first cell, after the last, or just before the kernel dies, stays in the pipe:
-the run reads it from there. Unlike with ipykernel nothing is repeated to a terminal, where no
-secret would be hidden; all is read before a cell is done; and what is no UTF-8, or no character,
-is shown as ``\xff`` or ``\ud800``.
+Subprocesses and C code write past Python to the kernel's standard output, which is a pipe. While
+cells run, the kernel reads that pipe, as ipykernel does, and shows the text as output of the cell.
+Before the first cell, after the last, and when the kernel dies, the runner reads the pipe.
+
+Unlike ipykernel's streams, these repeat nothing to a terminal, where no secret would be hidden.
+They read all output before a cell is done, and show bytes that are not UTF-8, and half
+characters, as ``\xff`` and ``\ud800``.
 """
 
 import codecs
@@ -25,34 +26,34 @@ from jupyter_client.session import json_packer
 
 from taxi_lib.runner.screen import visible
 
-_PIPE = "TAXI_PIPE_{}"  # as kernels.PIPE
+_PIPE = "TAXI_PIPE_{}"  # as launch.PIPE
 
 
 def pack(message: object) -> bytes:
-    """Return a message as it is sent: JSON, in which half a character is shown as an escape."""
+    """Return a message as JSON, with half characters as escapes."""
     try:
         return orjson.dumps(
             message, default=json_default, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
         )
-    except TypeError:  # a text that is none, or what only the other packer can send
+    except TypeError:  # a half character, or a type that only the other packer can send
         return json_packer(visible(message))
 
 
 class OutStream(iostream.OutStream):
-    """A kernel's standard output or error, with what is written past Python in its place.
+    """A kernel's standard output or error, together with what is written past Python.
 
-    What begins with an underscore and is not explained here is ipykernel's.
+    It overrides private methods of ipykernel's class.
     """
 
-    _live = False  # whether cells are being run
+    _live = False  # whether cells are running
 
     def __init__(self, *arguments: object, **options: object) -> None:
-        # Also in a test, where ipykernel would not watch what subprocesses write.
+        # ipykernel would not watch the output of subprocesses during a test.
         super().__init__(*arguments, **options | {"watchfd": "force"})
 
     def _setup_stream_redirects(self, name: str) -> None:
         self._original_stdstream_fd = getattr(sys, name).fileno()
-        self._fid = int(os.environ.pop(_PIPE.format(name)))  # what is written there comes out here
+        self._fid = int(os.environ.pop(_PIPE.format(name)))  # the end to read from
         os.set_inheritable(self._fid, False)
         self._reading, self._first = threading.RLock(), threading.Event()
         self._ready = select.poll()
@@ -68,34 +69,34 @@ class OutStream(iostream.OutStream):
             self._first.set()
 
     def leave(self) -> None:
-        """Leave what is written from now on to the run: no cell is to come."""
+        """Stop reading the pipe, after the last cell: the runner reads it from now on."""
         self.flush()
         self._live = self._should_watch = False
 
     def write(self, string: str) -> int | None:
-        """Write to where cells print, or before the first and after the last to the run."""
+        """Write to the cell's output; before the first cell and after the last, to the pipe."""
         if self._live or not isinstance(string, str):
-            self._take()  # what a subprocess wrote before comes before
+            self._take()  # first what a subprocess wrote earlier
             return super().write(string)
         os.write(self._original_stdstream_fd, string.encode("utf-8", "backslashreplace"))
         return len(string)
 
     def fileno(self) -> int:
-        """Return where subprocesses may write: it is shown like what they write by themselves."""
+        """Return the file to which a subprocess may write: the pipe."""
         return self._original_stdstream_fd
 
     def flush(self) -> None:
-        """Send all that was written so far, also by subprocesses."""
+        """Send all that was written until now, also by subprocesses."""
         self._take()
         super().flush()
 
     def close(self) -> None:
-        """Close the stream, but not what is below it."""
+        """Close the stream, but not the file below it."""
         self._live, self._should_watch, self.pub_thread = False, False, None
 
     def _watch_pipe_fd(self) -> None:
         self._first.wait()
-        more = select.poll()  # not one that another thread asks meanwhile
+        more = select.poll()  # other threads use the one in self._ready
         more.register(self._fid, select.POLLIN)
         while self._should_watch:
             more.poll()
@@ -103,7 +104,7 @@ class OutStream(iostream.OutStream):
             self._take()
 
     def _wait_for_more(self) -> None:
-        """Leave a little in the pipe for a moment: if we die now, the run reads it from there."""
+        """Leave a short text in the pipe for a moment: if we die now, the runner reads it there."""
         for _ in range(10):
             waiting = struct.unpack("i", fcntl.ioctl(self._fid, termios.FIONREAD, b"\0" * 4))[0]
             if 0 < waiting < 1 << 15 and self._should_watch:
@@ -113,6 +114,6 @@ class OutStream(iostream.OutStream):
         if not self._is_master_process():
             return
         with self._reading:
-            for _ in range(16):  # a pipe holds a megabyte at most; somebody may write without end
+            for _ in range(16):  # at most the megabyte that a pipe holds: a writer may never end
                 if self._live and self._ready.poll(0):
                     super().write(self._decoder.decode(os.read(self._fid, 1 << 16)))
