@@ -1,17 +1,21 @@
-"""What is not run again, and what is noticed: each in a walkthrough on the tests' real server."""
+"""What is not run again, and what is noticed.
 
-import base64
-import json
-import pickle
-from collections.abc import Callable
+A rule that compares files and records is tested on what one real walkthrough has left; the rest
+runs notebooks on the tests' real server.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from support.flow_runs import run_flow, statuses, summary_of, task_states
-from support.notebooks import GREETING, write_cells
+from support.months import five_trips
+from support.notebooks import GREETING, run_path, write_cells
 from taxi_lib import plan, settings
 from taxi_lib.errors import ContractError
 from taxi_lib.runner import past_runs
@@ -22,6 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 # A notebook that counts its own runs, where no fingerprint looks.
 COUNT = "with open({file!r}, 'a') as file: file.write('run ')"
 REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
+SOURCE = 'source: str = "auto"  # where from'
+TRAIN_MONTH = f'train_month: str = "2021-01"  # month\n{SOURCE}'
+TEST_MONTH = f"test_month: str | None = None  # the next one\n{SOURCE}"
+JANUARY = "green_tripdata_2021-01.parquet"
 
 
 @pytest.fixture
@@ -40,10 +48,63 @@ def times_run(folder: Path) -> int:
     return (folder / "count").read_text().count("run")
 
 
-def why_stale(folder: Path, **given: object) -> str:
-    request = {"notebooks": None, "parameters": given, "folder": str(folder)}
-    ((_, reason),) = plan.reasons(request)
-    return reason
+def why_stale(folder: Path, *notebooks: str, **given: object) -> str:
+    request = {"notebooks": list(notebooks), "parameters": given, "folder": str(folder)}
+    return next(reason for _, reason in plan.reasons(request))
+
+
+@pytest.fixture(scope="module")
+def walked(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a folder of notebooks once, and return a copy of all that was there afterwards."""
+    base = tmp_path_factory.mktemp("walked")
+    project = base / "here" / "project"
+    for folder in (project, base / "here" / "data"):
+        folder.mkdir(parents=True)
+    five_trips().to_parquet(base / "here" / "data" / JANUARY)
+    (project / "table.csv").write_text("a")
+    write_one(project)
+    write_cells(project, "1", name="02_month", parameters=TRAIN_MONTH)
+    next_month = TRAIN_MONTH.replace(SOURCE, TEST_MONTH)
+    write_cells(project, "1", name="03_next", parameters=next_month)
+    table = f'table: "Path" = {str(project / "table.csv")!r}  # what is read'
+    write_cells(project, "1", name="04_table", parameters=table)
+    write_cells(project, "assert False", name="05_failed")
+    write_cells(project, "1", name="06_any_month", parameters=TEST_MONTH)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_settings({PREFECT_API_URL: prefect_server}),
+    ):
+        patch.setenv("PREFECT_API_URL", prefect_server)
+        use(base / "here", patch)
+        report = run_flow(project)
+    assert set(statuses(report).values()) == {"completed", "failed"}
+    shutil.copytree(base / "here", base / "kept", symlinks=True)
+    return base
+
+
+def use(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("TAXI_RUNS_DIR", str(folder / "runs"))
+    patch.setenv("TAXI_DATA_DIR", str(folder / "data"))
+    patch.setenv("MLFLOW_TRACKING_URI", "")
+
+
+@pytest.fixture
+def ran(walked: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder of notebooks as it was when all of them had been run."""
+    shutil.rmtree(walked / "here")
+    shutil.copytree(walked / "kept", walked / "here", symlinks=True)
+    use(walked / "here", monkeypatch)
+    return walked / "here" / "project"
+
+
+def left(name: str) -> Path:
+    """Return a file of the last run."""
+    return (settings.runs_dir() / "latest").resolve() / name
+
+
+def record(name: str) -> Path:
+    (path,) = settings.runs_dir().glob(f".records/{name}/*.json")
+    return path
 
 
 def test_a_second_walkthrough_with_nothing_changed_runs_nothing(project: Path, tmp_path: Path):
@@ -82,79 +143,47 @@ def edit(path: Path) -> None:
     ("spoil", "reason"),
     [(Path.unlink, "is gone"), (truncate, "was changed"), (edit, "was changed")],
 )
-def test_an_executed_notebook_that_was_tampered_with_is_made_anew(
-    project: Path, spoil: Callable[[Path], None], reason: str
+def test_an_executed_notebook_that_was_tampered_with_is_stale(
+    ran: Path, spoil: Callable[[Path], None], reason: str
 ):
-    output = Path(run_flow(project)["notebooks"][0]["output"])
-    spoil(output)
-    assert why_stale(project) == f"01_one.ipynb {reason}"
-    report = run_flow(project)
-    assert times_run(project) == 2 and statuses(report) == {"01_one": "completed"}
-    assert "6.5" in Path(report["notebooks"][0]["output"]).read_text()
+    spoil(left("01_one.ipynb"))
+    assert why_stale(ran, "01") == f"01_one.ipynb {reason}"
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"run": {}}', "null"])
-def test_a_damaged_record_is_not_believed(project: Path, content: str):
-    run_flow(project)
-    (record,) = settings.runs_dir().glob(".records/*/*.json")
-    record.write_text(content)
-    assert why_stale(project) == "no good run yet"
-    run_flow(project)
-    assert times_run(project) == 2 and why_stale(project) == ""
+def test_a_damaged_record_is_not_believed(ran: Path, content: str):
+    record("01_one").write_text(content)
+    assert why_stale(ran, "01") == "no good run yet"
 
 
-def test_a_damaged_result_in_prefects_cache_is_made_anew(project: Path):
-    run_flow(project)
-    (record,) = settings.runs_dir().glob(".records/*/*.json")
-    stored = list(Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem))
-    assert stored
-    stored[0].write_bytes(b"\x80\x04 no result at all")
-    report = run_flow(project)
-    assert report["status"] == "completed" and times_run(project) == 2
-    assert report["notebooks"][0]["results"] == {"rmse": 6.5}
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda: edit(left("01_one.ipynb")),
+        lambda: record("01_one").write_text('{"run": {}}'),
+    ],
+    ids=["notebook", "record"],
+)
+def test_what_was_tampered_with_is_made_anew(ran: Path, spoil: Callable[[], object]):
+    spoil()
+    report = run_flow(ran, notebooks=["01"])
+    assert times_run(ran) == 2 and statuses(report) == {"01_one": "completed"}
+    assert "6.5" in Path(report["notebooks"][0]["output"]).read_text()
+    assert why_stale(ran, "01") == ""
 
 
-def test_a_forged_pickle_in_prefects_cache_is_not_loaded(project: Path, tmp_path: Path):
-    run_flow(project)
-    (record,) = settings.runs_dir().glob(".records/*/*.json")
-    (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
-    told = json.loads(stored.read_text())
-    call = pickle.dumps(Touch(str(tmp_path / "touched")))
-    told["metadata"]["serializer"] = {"type": "pickle", "picklelib": "pickle"}
-    told["result"] = base64.encodebytes(call).decode()
-    stored.write_text(json.dumps(told))
-    assert run_flow(project)["status"] == "completed"
-    assert times_run(project) == 2 and not (tmp_path / "touched").exists()
-
-
-class Touch:
-    """Whoever unpickles it makes a file."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return open, (self.path, "w")
-
-
-def test_what_prefect_keeps_of_a_notebook_is_text_that_cannot_run(project: Path):
-    run_flow(project)
-    (record,) = settings.runs_dir().glob(".records/*/*.json")
-    (stored,) = Path(settings.environment()["PREFECT_HOME"]).rglob(record.stem)
-    assert json.loads(stored.read_text())["metadata"]["serializer"]["type"] == "json"
-
-
-def test_changed_prose_is_put_in_without_a_run(project: Path):
-    run_flow(project)
-    path = project / "01_one.ipynb"
-    path.write_text(path.read_text().replace("# 1. Test", "# 1. Told anew"))
-    assert why_stale(project) == ""
-    (run,) = run_flow(project)["notebooks"]
-    assert (run["status"], times_run(project)) == ("cached", 1)
-    assert "Told anew" in Path(run["html"]).read_text()
+def test_changed_prose_is_put_in_without_a_run(ran: Path):
+    path = ran / "01_one.ipynb"
+    path.write_text(path.read_text().replace("# 1. Test", "# 1. Another title"))
+    assert why_stale(ran, "01") == ""
+    (run,) = run_flow(ran, notebooks=["01"])["notebooks"]
+    assert (run["status"], times_run(ran)) == ("cached", 1)
+    assert "Another title" in Path(run["html"]).read_text()
     cells = nbformat.read(run["output"], as_version=4).cells
     assert [cell.execution_count for cell in cells if cell.cell_type == "code"] == [1, 2, 3]
-    assert why_stale(project) == "" and run_flow(project)["notebooks"][0]["status"] == "cached"
+    assert why_stale(ran, "01") == ""
+    (again,) = run_flow(ran, notebooks=["01"])["notebooks"]
+    assert again["status"] == "cached"
 
 
 def change_code(folder: Path) -> dict[str, Any]:
@@ -171,7 +200,7 @@ def change_parameter(_: Path) -> dict[str, Any]:
     return {"greeting": "good day"}
 
 
-@pytest.mark.parametrize(
+CHANGES = pytest.mark.parametrize(
     ("change", "reason"),
     [
         (change_code, "cells"),
@@ -179,86 +208,68 @@ def change_parameter(_: Path) -> dict[str, Any]:
         (change_parameter, "parameters (greeting)"),
     ],
 )
-def test_a_changed_input_is_named_and_runs_the_notebook(
-    project: Path, change: Callable[[Path], dict[str, Any]], reason: str
-):
-    run_flow(project)
-    given = change(project)
-    assert why_stale(project, **given) == reason
-    run_flow(project, parameters=given)
-    assert times_run(project) == 2
-    assert why_stale(project, **given) == ""
 
 
-def test_a_file_that_a_parameter_names_is_data(project: Path):
-    table = project / "table.csv"
-    table.write_text("a")
-    line = f'table: "Path" = {str(table)!r}  # what is read'
-    write_one(project, parameters=line)
-    run_flow(project)
-    table.write_text("b")
-    assert why_stale(project) == f"data ({table})"
+@CHANGES
+def test_a_changed_input_is_named(ran: Path, change: Callable[[Path], dict[str, Any]], reason: str):
+    given = change(ran)
+    assert why_stale(ran, "01", **given) == reason
 
 
-def test_a_month_that_nobody_names_changes_nothing(project: Path, write_month: Callable[..., Path]):
-    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
-    write_one(project, parameters=months)
-    write_month("2021-01")
-    run_flow(project)
-    write_month("2023-01")
-    assert why_stale(project) == ""
+def test_a_changed_input_runs_the_notebook_once_more(ran: Path):
+    given = change_code(ran) | change_helper(ran) | change_parameter(ran)
+    assert why_stale(ran, "01", **given) == "cells, parameters (greeting), helpers"
+    for status in ("completed", "cached"):
+        report = run_flow(ran, notebooks=["01"], parameters=given)
+        assert statuses(report) == {"01_one": status}
+    assert times_run(ran) == 2 and why_stale(ran, "01", **given) == ""
 
 
-def test_a_month_that_stands_for_the_next_one_is_waited_for(
-    project: Path, write_month: Callable[..., Path]
-):
-    months = 'month: str = "2021-01"  # month\ntest_month: str | None = None  # the next one'
-    write_one(project, parameters=f'{months}\nsource: str = "auto"  # where from')
-    write_month("2021-01")
-    run_flow(project)
-    write_month("2021-02")
-    assert why_stale(project).startswith("data (green_tripdata_2021-02.parquet")
+def test_a_file_that_a_parameter_names_is_data(ran: Path):
+    assert why_stale(ran, "04") == ""
+    (ran / "table.csv").write_text("b")
+    assert why_stale(ran, "04") == f"data ({ran / 'table.csv'})"
+
+
+def test_a_month_that_no_parameter_names_changes_nothing(ran: Path):
+    five_trips("2023-01").to_parquet(settings.data_dir() / "green_tripdata_2023-01.parquet")
+    assert why_stale(ran, "02") == ""
+
+
+def test_a_month_that_stands_for_the_next_one_is_waited_for(ran: Path):
+    assert why_stale(ran, "03") == ""
+    five_trips("2021-02").to_parquet(settings.data_dir() / "green_tripdata_2021-02.parquet")
+    assert why_stale(ran, "03").startswith("data (green_tripdata_2021-02.parquet")
+
+
+def test_a_month_that_may_be_none_needs_no_other(ran: Path):
+    assert why_stale(ran, "06") == ""  # it has run
 
 
 def test_a_module_beside_a_notebook_can_be_imported(project: Path):
     (project / "helper.py").write_text("ANSWER = 42")
-    write_one(project, "import helper; assert helper.ANSWER == 42")
-    assert run_flow(project)["status"] == "completed"
+    path = write_one(project, "import helper; assert helper.ANSWER == 42")
+    assert run_path(path, project.parent / "run").error is None
 
 
-def test_a_notebook_that_failed_is_stale_for_that(project: Path):
-    write_one(project, "assert False")
-    run_flow(project)
-    assert why_stale(project) == "its last run failed"
+def test_a_notebook_that_failed_is_stale_for_that(ran: Path):
+    assert why_stale(ran, "05") == "its last run failed"
 
 
-def test_changed_data_is_named_and_runs_the_notebook(
-    project: Path, write_month: Callable[..., Path]
-):
-    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
-    write_one(project, parameters=months)
-    write_month("2021-01")
-    run_flow(project)
-    assert why_stale(project) == ""
-    write_month("2021-01", trip_distance=7.0)
-    assert why_stale(project) == "data (green_tripdata_2021-01.parquet)"
-    run_flow(project)
-    assert times_run(project) == 2
+def test_changed_data_is_named(ran: Path):
+    path = settings.data_dir() / JANUARY
+    five_trips().assign(trip_distance=7.0).to_parquet(path)
+    path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)  # a change on purpose
+    assert why_stale(ran, "02") == f"data ({JANUARY})"
 
 
-def test_the_same_data_found_elsewhere_is_the_same(project: Path, write_month: Callable[..., Path]):
-    months = 'train_month: str = "2021-01"  # month\nsource: str = "auto"  # where from'
-    write_one(project, parameters=months)
-    write_month("2021-01")
-    run_flow(project)
-    run_flow(project, source="local")
-    assert times_run(project) == 1
+def test_the_same_data_found_elsewhere_is_the_same(ran: Path):
+    assert why_stale(ran, "02", source="local") == ""
 
 
-def test_force_runs_all(project: Path):
-    run_flow(project)
-    assert statuses(run_flow(project, force=True)) == {"01_one": "completed"}
-    assert times_run(project) == 2
+def test_force_runs_all(ran: Path):
+    assert statuses(run_flow(ran, notebooks=["01"], force=True)) == {"01_one": "completed"}
+    assert times_run(ran) == 2
 
 
 def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_path: Path):
@@ -280,13 +291,12 @@ def test_a_run_that_failed_is_gone_on_with_where_it_failed(project: Path, tmp_pa
     assert "broken" in (folder / "02_two.attempt-1.html").read_text()  # nothing is lost
 
 
-def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(project: Path):
-    for number in range(3):
-        run_flow(project, parameters={"greeting": str(number)})
+def test_old_runs_are_removed_and_what_was_kept_of_them_is_forgotten(ran: Path):
+    run_flow(ran, notebooks=["01"], parameters={"greeting": "2"})
     removed = past_runs.prune(keep=1)
-    assert len(removed) == 2 and not any(folder.exists() for folder in removed)
-    assert why_stale(project, greeting="2") == ""
-    assert why_stale(project, greeting="0") == "parameters (greeting)"
+    assert len(removed) == 1 and not removed[0].exists()
+    assert why_stale(ran, "01", greeting="2") == ""
+    assert why_stale(ran, "01") == "parameters (greeting)"
     assert summary_of(settings.runs_dir() / "latest")["status"] == "completed"
 
 
@@ -411,12 +421,11 @@ def test_a_notebook_that_goes_on_with_its_own_file_is_run_every_time(project: Pa
 
 
 @pytest.mark.parametrize("name", [".#helper.py", ".venv/lib.py", "folder.py/x.txt"])
-def test_what_only_looks_like_a_module_beside_a_notebook_is_none(project: Path, name: str):
-    run_flow(project)
-    path = project / name
+def test_what_only_looks_like_a_module_beside_a_notebook_is_none(ran: Path, name: str):
+    path = ran / name
     path.parent.mkdir(exist_ok=True)
     path.symlink_to("nowhere")
-    assert why_stale(project) == ""
+    assert why_stale(ran, "01") == ""
 
 
 def test_a_run_in_the_folder_of_the_notebooks_is_refused(project: Path):
@@ -454,12 +463,6 @@ def test_runs_that_are_reached_through_a_link_are_the_same_runs(
     assert statuses(again) == {"01_one": "cached", "02_two": "failed"}
     assert again["folder"] == failed["folder"]
     assert not list(folder.glob("01_one.attempt*"))
-
-
-def test_a_month_that_may_be_none_needs_no_other(project: Path):
-    line = 'month: str | None = None  # a month\nsource: str = "auto"  # where from'
-    write_one(project, parameters=line)
-    assert run_flow(project)["status"] == "completed"
 
 
 def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
