@@ -92,14 +92,18 @@ def _request(
     folder: Path | None,
 ) -> dict[str, object]:
     """Return what is asked for, or refuse it before anything is started."""
+    from taxi_lib.plan import given_to, source_of, takes_source
     from taxi_lib.runner.contracts import check_request, find_notebooks
 
     given = dict(_split(parameter) for parameter in parameters)
     if len(given) < len(parameters):
         raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
-    if source and "source" in given:
+    lessons = find_notebooks(notebooks or (), folder)
+    if source and "source" in given and any(map(takes_source, lessons)):
         raise ContractError("Say the source once: --source, or -p source=….")
-    check_request(find_notebooks(notebooks or (), folder), given)
+    check_request(lessons, given)
+    for lesson in lessons:  # what they are given besides must be taken, too
+        lesson.check(given_to(lesson, given, source_of(lessons, given, source or "auto")))
     wanted = {"notebooks": notebooks, "parameters": given, "source": source or "auto"}
     return wanted | {"folder": folder and str(folder.resolve())}
 
@@ -159,13 +163,13 @@ def list_(folder: Folder = None) -> None:
     for contract in find_notebooks(folder=folder):
         say(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
-            say(f"    {p.name}: {p.type} = {p.default!r}  # {p.told}".removesuffix("  # "))
+            say(f"    {p.name}: {p.type} = {p.default!r}  # {p.comment}".removesuffix("  # "))
             if p.name in contract.fixed:
                 say(f"        {contract.fixed[p.name]}")
         for line in contract.computed:
             say(f"    no parameter: {line}")
         for p in contract.results:
-            say(f"    gives {p.name}: {p.type}  # {p.told}")
+            say(f"    gives {p.name}: {p.type}  # {p.comment}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What is asked for: which notebooks would be run again, and why."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from taxi_lib import settings
 from taxi_lib.atomic_files import fingerprint
@@ -24,12 +24,34 @@ def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[
     """
     folder, given = request["folder"], request["parameters"]
     lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
-    made_up = _made_up(lessons, given, given.get("source", source))
+    source = source_of(lessons, given, source)
+    made_up = _made_up(lessons, given, source)
     for lesson in lessons:
-        values = lesson.check(given)
+        values = lesson.check(given_to(lesson, given, source))
         inputs, named = inputs_now(lesson, values, made_up), named_as_texts(lesson, values, None)
         record, reason = cache.find(lesson, inputs, named)
         yield lesson.name, "" if record else reason
+
+
+def takes_source(lesson: contracts.Contract) -> bool:
+    """Tell whether a notebook asks where its months come from.
+
+    It does so with a parameter ``source`` that is limited to just the sources of months, as by
+    ``[one of auto, local, tlc, synthetic]``. Any other parameter of that name is the notebook's
+    own: ``--source`` is not given to it.
+    """
+    choices = (set(p.choices) for p in lesson.parameters if p.name == "source")
+    return set(get_args(Source)) in choices
+
+
+def source_of(lessons: list[contracts.Contract], given: dict[str, Any], source: Source) -> Source:
+    """Return where the months come from: ``-p source=…`` says it, too, where a notebook asks."""
+    return given.get("source", source) if any(map(takes_source, lessons)) else source
+
+
+def given_to(lesson: contracts.Contract, given: dict[str, Any], source: Source) -> dict[str, Any]:
+    """Return what is given to one notebook: the source only if it asks for it."""
+    return given | ({"source": source} if takes_source(lesson) else {})
 
 
 def inputs_now(lesson: contracts.Contract, values: dict[str, Value], made_up: bool) -> Inputs:
@@ -43,6 +65,8 @@ def inputs_now(lesson: contracts.Contract, values: dict[str, Value], made_up: bo
         Whether its months are made up; how, is part of the library's source.
     """
     months = {"months": "made up"} if made_up else _months(lesson, values)
+    if takes_source(lesson):  # the months' fingerprints say more than where they were looked for
+        values = {name: value for name, value in values.items() if name != "source"}
     return inputs_of(lesson, values, months)
 
 

@@ -18,7 +18,7 @@ from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.flows import real_if_deployed, settle_source
 from taxi_lib.months import Source
-from taxi_lib.plan import inputs_now
+from taxi_lib.plan import given_to, inputs_now, source_of
 from taxi_lib.runner import console, contracts, live_run, masking, run_folder
 from taxi_lib.runner.console import Board
 from taxi_lib.runner.live_run import Ongoing, registered
@@ -94,7 +94,8 @@ def walkthrough(
     """
     started = time.monotonic()
     request = _request(dict(runtime.flow_run.parameters))
-    lessons, given, made_by = _plan(notebooks, parameters or {}, source, folder)
+    lessons, given, source, made_by = _plan(notebooks, parameters or {}, source, folder)
+    asked = [(lesson, given_to(lesson, given, source)) for lesson in lessons]
     target, jobs = run_folder.run_folder(run_dir), jobs or (1 if folder else _cores())
     api, tag = _server(), run_tag(os.environ, token_hex(4))
     for dead in live_run.recover(api):
@@ -115,7 +116,7 @@ def walkthrough(
     run_folder.check_folder(target)
     this = Ongoing(str(target), tag, str(runtime.flow_run.id), api)
     with registered(this), run_folder.told(target, request):
-        steps = [_step(lesson, given, made_by == "synthetic") for lesson in lessons]
+        steps = [_step(lesson, values, made_by == "synthetic") for lesson, values in asked]
         runs = run_side_by_side(steps, context, jobs, force)
         outcome = run_folder.write(runs, made_by, time.monotonic() - started, target, request)
     create_table_artifact(
@@ -127,7 +128,7 @@ def walkthrough(
 
 def _plan(
     notebooks: list[str] | None, given: dict[str, Any], source: Source, folder: Path | None
-) -> tuple[list[contracts.Contract], dict[str, Any], str | None]:
+) -> tuple[list[contracts.Contract], dict[str, Any], Source, str | None]:
     """Return what to run, with which values, and where the months come from; or refuse."""
     lessons = contracts.find_notebooks(notebooks or (), folder)
     contracts.check_request(lessons, given)
@@ -135,10 +136,10 @@ def _plan(
         for name, where in lesson.references(given).items():
             masking.reveal(name, where)
     months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
-    source, made_by = real_if_deployed(given.get("source", source)), None
+    source, made_by = real_if_deployed(source_of(lessons, given, source)), None
     if months:
         source, made_by = settle_source(list(dict.fromkeys(months)), source)
-    return lessons, given | {"source": source}, made_by
+    return lessons, given, source, made_by
 
 
 def _step(lesson: contracts.Contract, given: dict[str, Any], made_up: bool) -> Step:

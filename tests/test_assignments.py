@@ -9,6 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from support.refusals import refused
 from taxi_lib.errors import ContractError
+from taxi_lib.plan import given_to
 from taxi_lib.runner.contracts import check_request, read_contract
 
 Write = Callable[..., Path]
@@ -150,15 +151,16 @@ def test_a_parameter_that_its_own_cell_declares_twice_is_refused(write: Write):
         check_request([twice], {"n": "5"})
 
 
-@pytest.mark.parametrize("cell", ['where = "x.csv"', 'source = "auto"'])
-def test_what_every_run_gives_is_not_lost_either(write: Write, cell: str):
-    path = write('source: str = "auto"  # from where\nimport pathlib\nwhere: "Path" = "a"', cell)
-    contract = read_contract(path)
-    if cell.startswith("source"):
-        with refused(ContractError, "source cannot be given a value, because cell 3"):
-            check_request([contract], {})
-    else:  # the path is left as the notebook has it
-        assert contract.check({}) == {}
+def test_a_path_that_a_later_cell_replaces_is_left_as_the_notebook_has_it(write: Write):
+    path = write('import pathlib\nwhere: "pathlib.Path" = "a"', 'where = "x.csv"')
+    assert read_contract(path).check({}) == {}
+
+
+def test_a_source_that_a_later_cell_replaces_is_refused_in_every_walkthrough(write: Write):
+    line = 'source: str = "auto"  # from where [one of auto, local, tlc, synthetic]'
+    contract = read_contract(write(line, 'source = "auto"'))
+    with refused(ContractError, "source cannot be given a value, because cell 3"):
+        contract.check(given_to(contract, {}, "auto"))
 
 
 def test_a_secret_that_a_later_cell_replaces_is_refused_also_by_default(write: Write):

@@ -10,15 +10,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from support import ROOT
 from support.refusals import refused
 from taxi_lib.errors import ContractError
+from taxi_lib.plan import given_to
 from taxi_lib.runner.contracts import check_request, find_notebooks, form, read_contract
 from taxi_lib.runner.notebook_file import label
 
 WriteNotebook = Callable[..., Path]
 
 PARAMETERS = """\
-train_month: str = "2021-01"  # month to learn from
-test_month: str | None = None  # month to judge by
-source: str = "auto"  # where the months come from
+train_month: str = "2021-01"  # month to learn from [month]
+test_month: str | None = None  # month to judge by [month]
+source: str = "auto"  # where the months come from [one of auto, local, tlc, synthetic]
 trials: int = 8  # how many, at most
 rate: float = 0.1  # learning rate
 quick: bool = True  # a "short" run = fewer trials
@@ -68,15 +69,6 @@ def test_a_number_among_choices_may_be_told_as_a_text_on_the_command_line_only(
         contract.parameters[0].check("2", strict=True)
 
 
-def test_only_a_text_is_a_month_by_its_name(write_notebook: WriteNotebook):
-    contract = read_contract(write_notebook("trips_per_month: int = 5  # trips\nper_month = 2.5"))
-    assert contract.check({"trips_per_month": "7", "per_month": 3.5}) == {
-        "trips_per_month": 7,
-        "per_month": 3.5,
-    }
-    assert contract.months({}) == {}
-
-
 def test_none_is_none_also_where_no_type_is_told(write_notebook: WriteNotebook):
     assert read_contract(write_notebook("x = None  # what")).check({"x": "None"}) == {"x": None}
 
@@ -117,7 +109,11 @@ def test_a_value_that_another_notebook_takes_is_left_to_it(write_notebook: Write
         ("trials", 1.5, "trials is 1.5, expected int"),
         ("quick", "perhaps", "quick is 'perhaps', expected bool"),
         ("source", "web", "source is 'web', expected auto, local, tlc or synthetic"),
-        ("train_month", 202101, "train_month is 202101, expected str"),
+        (
+            "train_month",
+            202101,
+            "train_month is 202101, expected str, a month such as 2021-01: month to learn",
+        ),
         ("train_month", "2021-13", "train_month is '2021-13', which is not a month"),
         ("train_month", "", "train_month is '', which is not a month"),
         ("train_month", "../../etc/passwd", "which is not a month"),
@@ -336,11 +332,43 @@ def test_a_line_that_computes_its_value_is_no_parameter(write_notebook: WriteNot
         check_request([contract], {"rows": "1"})
 
 
-def test_a_source_that_a_notebook_computes_is_its_own(write_notebook: WriteNotebook):
-    contract = read_contract(write_notebook('source = "x" + "y"'))
-    assert contract.check({"source": "synthetic"}) == {}
-    with refused(ContractError, "source cannot be given a value"):
-        check_request([contract], {"source": "tlc"})
+@pytest.mark.parametrize(
+    "line",
+    [
+        'source = "x" + "y"',
+        'source: str = "s3"  # which bucket',
+        'source: str = "s3"  # which bucket [one of s3, local]',
+        'source: str = "tlc"  # from where [one of local, tlc]',
+        "source: int = 7  # which well",
+        'origin: str = "auto"  # from where [one of auto, local, tlc, synthetic]',
+    ],
+)
+def test_a_source_that_is_no_choice_of_where_months_come_from_is_the_notebooks_own(
+    write_notebook: WriteNotebook, line: str
+):
+    assert given_to(read_contract(write_notebook(line)), {}, "tlc") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'source: str = "auto"  # from where [one of auto, local, tlc, synthetic]',
+        'source: str = "tlc"  # from where [One of synthetic,tlc, local , auto]',
+        'from typing import Literal\nsource: Literal["tlc", "auto", "local", "synthetic"] = "tlc"',
+    ],
+)
+def test_a_notebook_that_asks_where_months_come_from_is_given_it(
+    write_notebook: WriteNotebook, line: str
+):
+    contract = read_contract(write_notebook(line))
+    assert contract.check(given_to(contract, {}, "tlc")) == {"source": "tlc"}
+
+
+def test_names_mean_nothing_without_a_limit(write_notebook: WriteNotebook):
+    lines = 'source: str = "s3"  # which bucket\nbilling_month: str = "Jan"  # of the bill'
+    contract = read_contract(write_notebook(lines))
+    assert contract.check({"source": "gcs", "billing_month": "Feb"})
+    assert contract.months({}) == {}
 
 
 SPELLINGS = [
@@ -440,11 +468,6 @@ def test_what_a_list_or_a_dict_holds_is_checked(
     contract = read_contract(write_notebook(line))
     with refused(ContractError, "x is ", f"expected {contract.parameters[0].type}, as JSON"):
         contract.check({"x": value})
-
-
-def test_a_list_of_months_is_no_month(write_notebook: WriteNotebook):
-    contract = read_contract(write_notebook("by_month: list[str] = ['x']"))
-    assert contract.check({"by_month": '["y"]'}) == {"by_month": ["y"]}
 
 
 def test_a_type_that_an_earlier_cell_imports_is_known(write_notebook: WriteNotebook):

@@ -66,14 +66,11 @@ class Contract:
         Raises
         ------
         ContractError
-            When a value is of the wrong type or no month, when the notebook would not use it,
-            or when two months are the same.
+            When a value is of the wrong type or out of its limit, when the notebook would not use
+            it, or when two months are the same.
         """
-        taken = {p.name for p in self.parameters}
         for name in sorted(values.keys() | self.references(values).keys()):
-            # Every notebook is offered a source; one that computes something of that name is not
-            # meant. What was asked for by name is refused by check_request.
-            if name in self.fixed and (name in taken or name != "source"):
+            if name in self.fixed:
                 raise ContractError(self.fixed[name])
         checked = {p.name: p.check(values[p.name]) for p in self.parameters if p.name in values}
         check_different(self.months(checked))
@@ -98,15 +95,18 @@ class Contract:
         ContractError
             When one is missing, was not promised, or is of another type or out of its range.
         """
-        promised = {result.name: result for result in self.results}
-        for name in promised.keys() - results.keys():
-            raise ContractError(f"{name} was promised and not reported: report_results({name}=…).")
-        for name in results.keys() - promised.keys() if promised else ():
+        for result in self.results:
+            if result.name not in results:
+                raise ContractError(
+                    f"{result.name} was promised and not reported: report_results({result.name}=…)."
+                )
+            result.check(results[result.name], strict=True)
+        promised = [result.name for result in self.results]
+        unknown = [name for name in results if promised and name not in promised]
+        if unknown:
             raise ContractError(
-                f"{name} was reported and not promised: add it to the results cell."
+                f"{unknown[0]} was reported and not promised: add it to the results cell."
             )
-        for name, result in promised.items():
-            result.check(results[name], strict=True)
 
     def months(self, values: dict[str, object], needed: bool = False) -> dict[str, str]:
         """Return the months it works on by parameter, defaults included.
@@ -156,8 +156,8 @@ def read_contract(path: Path) -> Contract:
             f"{name} cannot be given a value, because the parameters cell of {path.name} computes "
             f"it in {short(computed[name].text)}: write a plain value there to make it a parameter."
         )
-    told = tuple(line.text for line in lines)
-    return Contract(path, title, tuple(parameters), results, told, fixed)
+    others = tuple(line.text for line in lines)
+    return Contract(path, title, tuple(parameters), results, others, fixed)
 
 
 def _code_around(notebook: NotebookNode) -> tuple[list[ast.Module], dict[int, ast.Module]]:
@@ -239,16 +239,14 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
         In one sentence, with the nearest name that is known.
     """
     known = {parameter.name for contract in contracts for parameter in contract.parameters}
+    fixed = {name for contract in contracts for name in contract.fixed}
     for name in values:
-        for contract in contracts:
-            if name in contract.fixed:
-                raise ContractError(contract.fixed[name])
-        if name not in known:
+        if name not in known | fixed:
             raise ContractError(
                 f"None of these notebooks takes a parameter {name!r}{_did_you_mean(name, known)}"
             )
     for contract in contracts:
-        contract.check({"source": "auto"} | values)  # as a walkthrough gives it to each of them
+        contract.check(values)
 
 
 def form(contracts: Iterable[Contract]) -> dict[str, object]:

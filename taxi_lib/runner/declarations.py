@@ -1,7 +1,7 @@
-"""Reading a tagged cell: which of its lines declare a field of the contract, and what the rest is.
+"""Reading a tagged cell: which of its lines declare a field of the contract, and which do not.
 
-A line such as ``rows: int = 100  # how many [1 or more]`` declares a field. One that computes its
-value is run as any other, and is no parameter.
+A line such as ``rows: int = 100  # how many [1 or more]`` declares a field. A line that computes
+its value is run like any other, and is no parameter.
 """
 
 import ast
@@ -16,15 +16,7 @@ from dataclasses import dataclass
 from taxi_lib.errors import ContractError
 from taxi_lib.results import Value
 from taxi_lib.runner.assignments import parse, settings_in
-from taxi_lib.runner.fields import Field
-from taxi_lib.runner.kinds import (
-    KINDS,
-    check_imported,
-    is_limit,
-    kind_of,
-    looks_like_limit,
-    members,
-)
+from taxi_lib.runner.fields import TYPES, Field, check_imported, find_limit, members, read_type
 
 # Lines that a parameters cell may begin with, for the types of its fields.
 _TYPING = {"__future__", "collections.abc", "datetime", "pathlib", "typing"}
@@ -41,7 +33,7 @@ class Line:
 
 
 def parse_parameters(source: str, notebook: str, known: set[str]) -> tuple[list[Field], list[Line]]:
-    """Return the parameters that a cell declares, and the lines of it that declare none.
+    """Return the parameters that a cell declares, and its other lines.
 
     Parameters
     ----------
@@ -50,25 +42,25 @@ def parse_parameters(source: str, notebook: str, known: set[str]) -> tuple[list[
     notebook : str
         Its notebook, for the message.
     known : set of str
-        What the cells before it have set, such as types that they import.
+        What the cells before it set, such as types that they import.
 
     Raises
     ------
     ContractError
-        When a line contradicts itself: a value of another type, a limit that is none.
+        When a line contradicts itself, for example by a value of another type.
     """
     fields: dict[str, Field] = {}
     others = []
     known = set(known)
     for node, line, comment in _statements(source, notebook, "parameters"):
-        with _told(notebook, "parameters", line):
+        with _place_named(notebook, "parameters", line):
             field = _parameter(node, comment, known)
             if field and field.name in fields:
                 raise ContractError(f"{field.name} is declared twice: keep one of the lines.")
         known |= {setting.name for setting in settings_in([node])}
         if field:
             fields[field.name] = field
-        elif not _only_for_types(node):
+        elif not _is_idle(node):
             others.append(Line(line.strip(), node))
     return list(fields.values()), others
 
@@ -79,28 +71,12 @@ def parse_results(source: str, notebook: str) -> Iterator[Field]:
     Raises
     ------
     ContractError
-        When a declaration is of a type that no result has.
+        When a result is declared with a type that no result can have.
     """
     for node, line, comment in _statements(source, notebook, "results"):
         if isinstance(node, ast.AnnAssign):
-            with _told(notebook, "results", line):
+            with _place_named(notebook, "results", line):
                 yield _declared(node, comment)
-
-
-@contextmanager
-def _told(notebook: str, cell: str, line: str) -> Iterator[None]:
-    """Say of what goes wrong in the block which line of which cell it is about."""
-    place = f"The {cell} cell of {notebook} has {short(line)}"
-    try:
-        yield
-    except ContractError as error:  # the line is written well, and yet no field
-        raise ContractError(f"{place}: {error}") from error
-    except _NOT_A_FIELD as error:
-        example = "name: type = value  # help" if cell == "parameters" else "name: type  # help"
-        raise ContractError(
-            f"{place}: write each line as `{example}`, "
-            f"the type of {', '.join(KINDS)} or Literal[…], and a value of it."
-        ) from error
 
 
 def short(line: str) -> str:
@@ -108,11 +84,27 @@ def short(line: str) -> str:
     return repr(line if len(line) <= 80 else f"{line[:79]}…")
 
 
+@contextmanager
+def _place_named(notebook: str, cell: str, line: str) -> Iterator[None]:
+    """Let a refusal in the block name the line and the cell that it is about."""
+    place = f"The {cell} cell of {notebook} has {short(line)}"
+    try:
+        yield
+    except ContractError as error:
+        raise ContractError(f"{place}: {error}") from error
+    except _NOT_A_FIELD as error:
+        example = "name: type = value  # help" if cell == "parameters" else "name: type  # help"
+        raise ContractError(
+            f"{place}: write each line as `{example}`, "
+            f"the type of {', '.join(TYPES)} or Literal[…], and a value of it."
+        ) from error
+
+
 def _statements(source: str, notebook: str, cell: str) -> Iterator[tuple[ast.stmt, str, str]]:
     """Yield the statements of a cell, each with its first line and the comment behind it."""
     tree, written = parse(source), source.splitlines()
     if tree is None:
-        with _told(notebook, cell, _bad_line(source)):
+        with _place_named(notebook, cell, _bad_line(source)):
             raise SyntaxError
     comments = _comments(source)
     following = [node.lineno for node in tree.body[1:]] + [0]
@@ -134,15 +126,15 @@ def _bad_line(source: str) -> str:
 def _comments(source: str) -> dict[int, str]:
     """Return the comments by their line."""
     found = {}
-    with suppress(tokenize.TokenError, SyntaxError):  # magics are no Python: what comes before
+    with suppress(tokenize.TokenError, SyntaxError):  # at a magic, which is no Python
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.COMMENT:
                 found[token.start[0]] = token.string.lstrip("# ").strip()
     return found
 
 
-def _only_for_types(node: ast.stmt) -> bool:
-    """Tell whether a line gives a name to a type, or is a text that explains, or does nothing."""
+def _is_idle(node: ast.stmt) -> bool:
+    """Tell whether a line only imports types, explains something, or does nothing."""
     match node:
         case ast.ImportFrom(module=module):
             return module in _TYPING
@@ -159,14 +151,11 @@ def _parameter(node: ast.stmt, comment: str, known: set[str]) -> Field | None:
         case ast.AnnAssign(target=ast.Name(), value=None):
             raise ValueError("no value")
         case ast.AnnAssign(target=ast.Name(), value=value) if _is_plain(value):
+            check_imported(node.annotation, known)
             try:
-                kind_of(node.annotation)
+                read_type(node.annotation)
             except _NOT_A_FIELD:
-                if "annotations" not in known:
-                    check_imported(node.annotation, known)
                 return None  # of a type that only Python knows
-            if "annotations" not in known:
-                check_imported(node.annotation, known)
             field = _declared(node, comment)
         case ast.Assign(targets=[ast.Name(id=name)], value=value) if _is_plain(value):
             field = _untyped(name, ast.literal_eval(value), comment)
@@ -186,13 +175,13 @@ def _is_plain(value: ast.expr) -> bool:
 
 
 def _declared(node: ast.AnnAssign, comment: str) -> Field:
-    kind = kind_of(node.annotation)
-    default = ast.literal_eval(node.value) if node.value else None
-    kind = _with_none(kind) if node.value and default is None else kind
+    kind, default = read_type(node.annotation), None
+    if node.value:
+        default = ast.literal_eval(node.value)
+        kind = _with_none(kind) if default is None else kind
     if comment.startswith("@param"):
-        _, comment = _form(comment, default)
-    help_text, limit = _limited(comment, kind)
-    return _named_well(Field(node.target.id, kind, default, help_text, limit))
+        _, comment = _colab(comment, default)
+    return _field(node.target.id, kind, default, comment)
 
 
 def _with_none(kind: str) -> str:
@@ -201,75 +190,59 @@ def _with_none(kind: str) -> str:
 
 
 def _untyped(name: str, default: Value, comment: str) -> Field:
-    """Return a parameter whose type its comment tells, or else its value."""
+    """Return a parameter with the type that its comment gives, or else with its value's."""
     hinted, comment = _hint(comment, default)
-    own = "Any" if default is None else type(default).__name__
-    hinted = _with_none(hinted) if hinted and default is None else hinted
-    for kind in filter(None, (hinted, own)):
-        help_text, limit = _limited(comment, kind)
-        field = _named_well(Field(name, kind, default, help_text, limit))
+    if hinted:
+        field = _field(name, _with_none(hinted) if default is None else hinted, default, comment)
         with suppress(ContractError):
             field.check(default)
-            break
-    return field
+            return field
+    return _field(name, "Any" if default is None else type(default).__name__, default, comment)
 
 
-def _named_well(field: Field) -> Field:
+def _field(name: str, kind: str, default: Value, comment: str) -> Field:
+    """Return a field, its limit taken out of the comment; other brackets stay there."""
+    brackets = re.finditer(r"\[([^\[\]]+)\]", comment)
+    texts = ((match, find_limit(" ".join(match[1].split()), kind)) for match in brackets)
+    limits = [(match, limit) for match, limit in texts if limit]
+    if len(limits) > 1:
+        raise ContractError(f"[{limits[0][1]}] and [{limits[1][1]}] are two limits: keep one.")
+    for match, _ in limits:
+        comment = f"{comment[: match.start()].rstrip()}{comment[match.end() :]}".strip()
+    field = Field(name, kind, default, comment, limits[0][1] if limits else "")
     field.check_name()
     return field
 
 
-def _limited(comment: str, kind: str) -> tuple[str, str]:
-    """Return a comment without its limit, and the limit.
-
-    Other brackets are left in the comment, unless they look like a limit that is misspelled.
-    """
-    found = [
-        (match, " ".join(match[1].lower().split()))
-        for match in re.finditer(r"\[([^\[\]]+)\]", comment)
-    ]
-    meant = [(m, text) for m, text in found if is_limit(text, kind) or looks_like_limit(text, kind)]
-    for _, text in meant:
-        if not is_limit(text, kind):
-            raise ContractError(
-                f"[{text}] is no limit of {kind}: write it like [1 to 100], [1 or more], "
-                "[0 or less], [above 0], [inside the workspace] or [secret], or without brackets."
-            )
-    if len(meant) > 1:
-        raise ContractError(f"[{meant[0][1]}] and [{meant[1][1]}] are two limits: keep one.")
-    if not meant:
-        return comment, ""
-    ((match, limit),) = meant
-    return f"{comment[: match.start()].rstrip()}{comment[match.end() :]}".strip(), limit
-
-
 def _hint(comment: str, default: Value) -> tuple[str, str]:
-    """Return the type that a comment tells, and the rest of it.
+    """Return the type that a comment gives, and the rest of it.
 
-    Type comments (``# type: list[str] the names``) and the forms of Colab
-    (``#@param {type:"integer", min:1, max:100}``, ``#@param ["a", "b"]``) are understood.
+    It may be a type comment (``# type: list[str] the names``) or a form of Colab
+    (``#@param {type:"integer", min:1, max:100}``, ``#@param ["a", "b"]``).
     """
     if comment.startswith("@param"):
-        return _form(comment, default)
+        return _colab(comment, default)
     if typed := re.match(r"type:\s*(.*)", comment):
         words = typed[1].split(" ")
         for end in range(len(words), 0, -1):
             with suppress(*_NOT_A_FIELD):
-                kind = kind_of(ast.parse(" ".join(words[:end]), mode="eval").body)
+                kind = read_type(ast.parse(" ".join(words[:end]), mode="eval").body)
                 return kind, " ".join(words[end:]).strip()
     return "", comment
 
 
-def _form(comment: str, default: Value) -> tuple[str, str]:
+def _colab(comment: str, default: Value) -> tuple[str, str]:
+    """Return the type and the limit, in brackets, of a form of Colab."""
     options = dict(re.findall(r"\b(type|min|max|step|allow-input):\s*[\"']?([\w.+-]+)", comment))
     kind = _COLAB.get(options.get("type", ""), "")
     if any("." in options.get(part, "") for part in ("min", "max", "step")):
         kind = "float"
     if (choices := re.search(r"\[.*\]", comment)) and options.get("allow-input") != "true":
         with suppress(*_NOT_A_FIELD):
-            kind = kind_of(ast.parse(f"Literal{choices[0]}", mode="eval").body)
-    is_number = (kind or type(default).__name__) in ("int", "float")
+            kind = read_type(ast.parse(f"Literal{choices[0]}", mode="eval").body)
     low, high = options.get("min"), options.get("max")
-    limit = f"[{low} to {high}]" if low and high else f"[{low} or more]" if low else ""
-    limit = limit or (f"[{high} or less]" if high else "")
-    return kind, limit if is_number else ""
+    if (kind or type(default).__name__) not in ("int", "float") or not (low or high):
+        return kind, ""
+    if low and high:
+        return kind, f"[{low} to {high}]"
+    return kind, f"[{low} or more]" if low else f"[{high} or less]"

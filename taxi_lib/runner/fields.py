@@ -1,23 +1,40 @@
 """One field of a notebook's contract: a parameter that it takes, or a result that it promises.
 
-A field is a line of Python: ``name: type = value  # help [limit]``; a result has no value.
-The limit is a range (``[1 to 100]``, ``[1 or more]``, ``[above 0]``), ``[inside the workspace]``
-for a path, or ``[secret]``.
+A field is a line of Python: ``name: type = value  # help [limit]``; a result has no value. The
+limits are in :mod:`taxi_lib.runner.limits`.
 """
 
+import ast
+import builtins
+import copy
+import functools
+import json
+import operator
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    FiniteFloat,
+    JsonValue,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import to_jsonable_python
 
 from taxi_lib.errors import ContractError
-from taxi_lib.months import MONTH, check_begun
 from taxi_lib.results import Value
-from taxi_lib.runner.kinds import adapter, in_words, inside_workspace, members
+from taxi_lib.runner.limits import LIMITS, Limit, read_limit
 
 # The words of a name that say that its value is a secret, if they come last or before one of
-# _LAST: `api_key` and `aws_access_key_id`, but neither `key_column` nor `token_limit`.
+# the endings: `api_key` and `aws_access_key_id`, but neither `key_column` nor `token_limit`.
 _SECRET_WORDS = re.compile(
     r"(^|_)([a-z]*(password|passwd|passphrase|passcode|apikey|authkey|privatekey|secretkey|accesskey"
     r"|accesstoken|authtoken|apitoken)|pwd|pw|secret|secrets|credential|credentials|creds"
@@ -26,7 +43,7 @@ _SECRET_WORDS = re.compile(
     r"|(api|access|private|secret|signing|encryption|auth|ssh|gpg|rsa|tls|ssl|fernet|hmac|account"
     r"|storage|subscription|license|master|shared|service|deploy|client|consumer|bot|webhook"
     r"|openai|anthropic|azure|aws|gcp|google|github|gitlab|wandb|kaggle|stripe|hf)_keys?"
-    # not what a language model's vocabulary calls so
+    # a token, but not one of a language model's vocabulary
     r"|(?<!pad_)(?<!eos_)(?<!bos_)(?<!sep_)(?<!cls_)(?<!unk_)(?<!mask_)(?<!end_)(?<!start_)"
     r"(?<!stop_)(?<!special_)token)"
     r"\d*(_(id|key|value|string|text|header|code|phrase|token|secret|data|json|hash|base64|b64"
@@ -38,7 +55,54 @@ _HOLDS_PASSWORD = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"(env|block):[A-Za-z0-9_.-]+")
+
+
+def _date(value: object) -> object:
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _full_path(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value or "://" in value):
+        raise ValueError("no path")
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true or false is no number")
+    return value
+
+
+def _finite(value: object) -> object:
+    json.dumps(value, allow_nan=False)  # JSON has no NaN and no infinity, at any depth
+    return value
+
+
+def _from_json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+# As JSON schema, Prefect's form takes no references, which JsonValue would bring.
+_JSON = Annotated[JsonValue, AfterValidator(_finite), WithJsonSchema({})]
+TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": FiniteFloat,
+    "bool": bool,
+    "None": type(None),
+    "date": Annotated[date, Strict(), BeforeValidator(_date)],
+    "Path": Annotated[Path, BeforeValidator(_full_path)],
+    "list": list[_JSON],
+    "dict": dict[str, _JSON],
+    "Any": _JSON,
+}
+# Other names of the same types.
+_ALIASES = {"List": "list", "Sequence": "list", "Dict": "dict", "Mapping": "dict"}
+# Where to import the names from that are not built in.
+_HOMES = {"Path": "pathlib", "date": "datetime"} | dict.fromkeys(
+    ("Any", "Literal", "Optional", "Union", *_ALIASES), "typing"
+)
+_MODULES = {"typing", "datetime", "pathlib"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +116,7 @@ class Field:
     default : str, int, float, bool, list, dict or None
         The value when none is given; None for a result.
     limit : str
-        What stands in brackets at the end of the comment, such as ``1 to 100``; often empty.
+        What the brackets in the comment say, such as ``1 to 100``; often empty.
     """
 
     name: str
@@ -62,10 +126,14 @@ class Field:
     limit: str = ""
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """The types that the value may have: ``str`` and ``None`` for ``str | None``."""
+        return members(self.type)
+
+    @property
     def is_month(self) -> bool:
-        """Whether the value is a month: a text whose name ends in ``month``."""
-        is_text = any(kind in ("str", "Any") or "Literal['" in kind for kind in self.kinds)
-        return self.name.endswith("month") and is_text
+        """Whether the value is a month."""
+        return self.limit == "month"
 
     @property
     def is_path(self) -> bool:
@@ -73,24 +141,32 @@ class Field:
         return "Path" in self.kinds
 
     @property
-    def kinds(self) -> frozenset[str]:
-        """The types that the value may have: ``str`` and ``None`` for ``str | None``."""
-        return members(self.type)
-
-    @property
     def is_secret(self) -> bool:
-        """Whether the value is a secret: it is told by where it is kept, never by itself."""
+        """Whether the value is a secret: it is given by where it is kept, never outright."""
         return self.limit == "secret"
 
     @property
-    def told(self) -> str:
-        """The comment behind the value, as it stands in the notebook."""
+    def choices(self) -> tuple[Value, ...]:
+        """The values that are allowed, where the type or the limit lists them all."""
+        schema = self.schema()
+        return tuple(schema.get("enum", [schema["const"]] if "const" in schema else []))
+
+    @property
+    def comment(self) -> str:
+        """The comment behind the value, as it is in the notebook."""
         return f"{self.help} [{self.limit}]".strip() if self.limit else self.help
 
     @property
     def expected(self) -> str:
         """What a value has to be, in words."""
-        return in_words(self.name, self.type) + (f", {self.limit}" if self.limit else "")
+        if self.choices:
+            *first, last = map(str, self.choices)
+            return f"{', '.join(first)} or {last}" if first else last
+        is_json = len(self.kinds) == 1 and self.type.startswith(("list", "dict"))
+        kind = f"{self.type}, as JSON" if is_json else self.type
+        kind = "date such as 2021-01-31" if kind == "date" else kind
+        limit, _ = read_limit(self.limit) or (None, ())
+        return f"{kind}, {limit.words or self.limit}" if limit else kind
 
     def check(self, value: object, strict: bool = False) -> Value:
         """Return the value as this field's type, or refuse it in one sentence.
@@ -100,12 +176,13 @@ class Field:
         value : object
             A text from a command line will do, unless `strict`.
         strict : bool
-            Take nothing for something else: the text ``"3"`` is no number.
+            Convert nothing: the text ``"3"`` is no number.
 
         Returns
         -------
         str, int, float, bool, list, dict or None
-            Dates in ISO's notation and paths in full, as texts.
+            Dates in ISO's notation and paths in full, as texts: papermill can write nothing else
+            as Python.
 
         Raises
         ------
@@ -114,36 +191,27 @@ class Field:
         """
         if value == "None" and self.kinds & {"None", "Any"} and not strict:
             return None  # how the command line says it
-        if self.is_secret and value not in ("", None):
-            return self._check_reference(value)
-        if isinstance(value, str) and _HOLDS_PASSWORD.search(value):
+        if isinstance(value, str) and not self.is_secret and _HOLDS_PASSWORD.search(value):
             raise ContractError(
                 f"{self.name} holds a password: end its line with [secret], and say where it is "
                 "kept, as env:VARIABLE or block:NAME."
             )
+        adapter = _adapter(self.type, self.limit, strict)
         try:
-            checked = adapter(self.name, self.type, self.limit, strict).validate_python(value)
-        except (ValidationError, ValueError):
-            raise self._refused(value) from None
-        if self.is_month and checked is not None:
-            check_begun(checked, self.name)
-        if self.limit == "inside the workspace" and checked is not None:
-            return inside_workspace(checked, self.name)
-        return checked
+            return to_jsonable_python(adapter.validate_python(value, context=self.name))
+        except ValidationError as error:
+            causes = (problem.get("ctx", {}).get("error") for problem in error.errors())
+            ours = (cause for cause in causes if isinstance(cause, ContractError))
+            raise next(ours, self._refused(value)) from None
 
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema: what Prefect draws its form from."""
-        schema = adapter(self.name, self.type, self.limit).json_schema()
-        if self.is_month:
-            schema |= {"pattern": f"^{MONTH.pattern}$"}  # holds for texts, not for None
-        if self.is_secret:
-            # Prefect keeps what it is given: its server refuses a secret that is told outright.
-            schema |= {"pattern": f"^({_REFERENCE.pattern})?$"}
         # No default: two notebooks may have different ones for the same name.
-        return schema | {"title": self.name, "description": self.help}
+        labels = {"title": self.name, "description": self.help}
+        return _adapter(self.type, self.limit).json_schema() | labels
 
     def check_name(self) -> None:
-        """Refuse a text that sounds like a secret, and is not called one.
+        """Refuse a text whose name sounds like a secret, and that is not marked as one.
 
         Raises
         ------
@@ -164,10 +232,175 @@ class Field:
         help_text = f": {self.help}" if self.help else ""
         return ContractError(f"{self.name} is {shown}, expected {self.expected}{help_text}.")
 
-    def _check_reference(self, value: object) -> str:
-        if isinstance(value, str) and _REFERENCE.fullmatch(value):
-            return value
+
+def read_type(annotation: ast.expr) -> str:
+    """Return the type that an annotation names, as text; it is read, never run.
+
+    Raises
+    ------
+    KeyError, SyntaxError, TypeError, ValueError
+        When no field can have that type.
+    """
+    plain = _Plain().visit(copy.deepcopy(annotation))
+    kind = ast.unparse(ast.fix_missing_locations(plain))
+    _adapter(kind)
+    return kind
+
+
+def check_imported(annotation: ast.expr, known: set[str]) -> None:
+    """Refuse an annotation whose names a kernel would not know.
+
+    Raises
+    ------
+    ContractError
+        With the line that is missing.
+    """
+    if known & {"*", "annotations"}:  # names that nobody sees, or types that are never looked at
+        return
+    names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+    for name in sorted(names - known - vars(builtins).keys()):
+        if name in _HOMES:
+            raise ContractError(f"begin the cell with `from {_HOMES[name]} import {name}`.")
+        if name in _MODULES:
+            raise ContractError(f"begin the cell with `import {name}`.")
         raise ContractError(
-            f"{self.name} is secret: say where it is kept, as env:VARIABLE or block:NAME "
-            "(a Secret block of Prefect), not what it is."
+            f"the type {name} is not known there: import it first, or write one of "
+            f"{', '.join(TYPES)} or Literal[…]."
         )
+
+
+@functools.cache
+def members(kind: str) -> frozenset[str]:
+    """Return the types that a type allows: ``str`` and ``None`` for ``str | None``."""
+
+    def parts(node: ast.expr) -> list[str]:
+        if isinstance(node, ast.BinOp):
+            return parts(node.left) + parts(node.right)
+        return [ast.unparse(node)]
+
+    return frozenset(parts(ast.parse(kind, mode="eval").body))
+
+
+def find_limit(text: str, kind: str) -> str:
+    """Return the limit that a text in brackets sets to values of a type; empty for other text.
+
+    Raises
+    ------
+    ContractError
+        When it is a limit of other types, or a limit that is misspelled.
+    """
+    limit, arguments = read_limit(text) or (None, ())
+    if limit and _fits(limit, kind):
+        usual = limit.form.format(*arguments)
+        with suppress(ValueError):  # [one of a, b] of a number
+            _adapter(kind, usual)
+            return usual
+    alike = (other for other in LIMITS if re.search(other.misspelled, text, re.IGNORECASE))
+    if limit or any(_fits(other, kind) for other in alike):
+        *first, last = (f"[{known.example}]" for known in LIMITS)
+        raise ContractError(
+            f"[{text}] is no limit of {kind}: write it like {', '.join(first)} or {last}, "
+            "or without brackets."
+        )
+    return ""
+
+
+def _fits(limit: Limit, kind: str) -> bool:
+    if limit.in_part:
+        names = ast.walk(ast.parse(kind))
+        return any(isinstance(name, ast.Name) and name.id in limit.types for name in names)
+    return bool(members(kind) - {"None"}) and members(kind) - {"None"} <= limit.types
+
+
+class _Plain(ast.NodeTransformer):
+    """Write a type in one way: ``typing.Optional[List[str]]`` as ``list[str] | None``."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if isinstance(node.value, ast.Name):
+            return self.visit(ast.Name(node.attr, ast.Load()))
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Name(_ALIASES.get(node.id, node.id), ast.Load())
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, str):
+            return self.visit(ast.parse(node.value, mode="eval").body)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        outer = self.visit(node.value)
+        name = outer.id if isinstance(outer, ast.Name) else ""
+        if name == "Literal":
+            return ast.Subscript(outer, node.slice, ast.Load())
+        inner = self.visit(node.slice)
+        parts = list(inner.elts) if isinstance(inner, ast.Tuple) else [inner]
+        if name == "Optional":
+            parts.append(ast.Constant(None))
+        if name in ("Optional", "Union"):
+            return functools.reduce(lambda a, b: ast.BinOp(a, ast.BitOr(), b), parts)
+        return ast.Subscript(outer, inner, ast.Load())
+
+
+@functools.cache
+def _adapter(kind: str, limit: str = "", strict: bool = False) -> TypeAdapter:
+    """Return what checks the values of a type with a limit."""
+    return TypeAdapter(_python_type(ast.parse(kind, mode="eval").body, limit, strict))
+
+
+def _python_type(node: ast.expr, limit: str, strict: bool) -> Any:  # noqa: ANN401 (a type)
+    match node:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return operator.or_(
+                _python_type(left, limit, strict), _python_type(right, limit, strict)
+            )
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+            values = ast.literal_eval(choices)
+            return _literal(values if isinstance(values, tuple) else (values,), strict)
+        case ast.Subscript(value=ast.Name(id="list"), slice=part):
+            return _container(list[_element(part, limit)], strict)
+        case ast.Subscript(
+            value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), part])
+        ):  # JSON has no other keys
+            return _container(dict[str, _element(part, limit)], strict)
+        case ast.Name(id="list" | "dict" as name):
+            return _container(TYPES[name], strict)
+        case ast.Name(id=name):
+            return _simple(name, limit, strict)
+        case ast.Constant(value=None):
+            return TYPES["None"]
+    raise ValueError(f"{ast.unparse(node)} is no type of a field")
+
+
+def _simple(name: str, limit: str, strict: bool) -> Any:  # noqa: ANN401
+    added = [Strict()] if strict and name in ("str", "int", "float", "bool") else []
+    found, arguments = read_limit(limit) or (None, ())
+    if found and name in found.types:
+        added += found.narrow(name, *arguments)
+    if name in ("int", "float"):
+        added.append(BeforeValidator(_no_bool))
+    return Annotated[TYPES[name], *added] if added else TYPES[name]
+
+
+def _container(python_type: object, strict: bool) -> Any:  # noqa: ANN401
+    """Return the type of a list or a dict; on a command line it is written as JSON."""
+    return python_type if strict else Annotated[python_type, BeforeValidator(_from_json)]
+
+
+def _element(node: ast.expr, limit: str) -> Any:  # noqa: ANN401
+    """Return the type of what a list or a dict holds: there a text is no number."""
+    if "Path" in ast.unparse(node):
+        raise ValueError("a path within a list would not be looked after")
+    return _python_type(node, limit, strict=True)
+
+
+def _literal(choices: tuple, strict: bool) -> Any:  # noqa: ANN401
+    """Return the type of one of some values; a command line can give a number only as a text."""
+    by_text = {str(choice): choice for choice in choices}
+    by_text |= {choice: choice for choice in choices if isinstance(choice, str)}
+
+    def choose(value: object) -> object:
+        return by_text.get(value, value) if isinstance(value, str) else value
+
+    python_type = Literal[choices]
+    return python_type if strict else Annotated[python_type, BeforeValidator(choose)]

@@ -85,8 +85,7 @@ def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inp
         "packages": _packages(),
         "python": platform.python_version(),
         "cells": code_of(notebook.cells),
-        # The months' fingerprints say more than where they were looked for.
-        "parameters": {name: value for name, value in values.items() if name != "source"},
+        "parameters": values,
         "helpers": sha256_of(*(part for item in modules.items() for part in item)),
         "data": data | _files(contract, values),
     }

@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 # A notebook that counts its own runs, where no fingerprint looks.
 COUNT = "with open({file!r}, 'a') as file: file.write('run ')"
 REPORT = "from taxi_lib.results import report_results; report_results(rmse=6.5)"
-SOURCE = 'source: str = "auto"  # where from'
-TRAIN_MONTH = f'train_month: str = "2021-01"  # month\n{SOURCE}'
-TEST_MONTH = f"test_month: str | None = None  # the next one\n{SOURCE}"
+SOURCE = 'source: str = "auto"  # where from [one of auto, local, tlc, synthetic]'
+TRAIN_MONTH = f'train_month: str = "2021-01"  # month [month]\n{SOURCE}'
+TEST_MONTH = f"test_month: str | None = None  # the next one [month]\n{SOURCE}"
 JANUARY = "green_tripdata_2021-01.parquet"
 
 
@@ -469,7 +469,7 @@ def test_what_is_resumed_takes_the_data_and_the_options_that_it_is_told(
     project: Path, write_month: Callable[..., Path]
 ):
     write_month("2021-01")
-    write_one(project, "assert False", parameters='month: str = "2021-01"  # month')
+    write_one(project, "assert False", parameters='month: str = "2021-01"  # [month]')
     report = run_flow(project, cell_seconds=5)
     _, before = past_runs.to_resume()
     assert before["data_dir"] == str(settings.data_dir())

@@ -500,7 +500,7 @@ def test_a_clock_that_jumps_does_not_matter(
 
 
 def test_a_month_that_has_not_begun_by_the_clock_is_refused(tmp_path: Path):
-    path = write_cells(tmp_path, "1", parameters='month: str = "2009-01"  # month')
+    path = write_cells(tmp_path, "1", parameters='month: str = "2009-01"  # month [month]')
     with pytest.raises(ContractError, match=r"month is '2099-12', which has not begun \(this mach"):
         read_contract(path).check({"month": "2099-12"})
 

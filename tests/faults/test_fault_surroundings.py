@@ -123,7 +123,7 @@ def test_a_path_that_leads_out_of_the_workspace_is_refused(
 
 @pytest.mark.parametrize("folder", ["../../nowhere", "/etc/passwd"])
 def test_a_data_folder_that_is_none_is_refused(folder: str, project: Path):
-    path = write_cells(project, "1", parameters='month: str = "2021-01"  # month')
+    path = write_cells(project, "1", parameters='month: str = "2021-01"  # month [month]')
     status, told = run("--folder", path.parent, TAXI_DATA_DIR=folder)
     assert status == 2 and "which is no folder: make it, or correct it." in told
 
