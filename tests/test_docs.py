@@ -1,5 +1,6 @@
 """README, CONTRIBUTING and docs: what they name is there."""
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -99,3 +100,38 @@ def test_the_page_of_then_and_now_holds_what_the_lessons_say():
     assert text_of(tool["PAGE"]) == tool["collect"](ROOT / "notebooks"), (
         "run python tools/then_and_now.py"
     )
+
+
+def messages() -> list[str]:
+    """Return the messages that the page of failures quotes."""
+    rows = re.findall(r"^\|.+\|$", text_of(ROOT / "docs" / "when_something_fails.md"), re.MULTILINE)
+    shown = [re.split(r"(?<!\\)\|", row)[2] for row in rows]
+    quoted = [a or b for cell in shown for a, b in re.findall(r"``(.+?)``|`(.+?)`", cell)]
+    return [message.strip() for message in quoted if len(message) > 40]
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[re.Pattern[str]]:
+    """Return the texts in the library of two words or more, with a group for each gap."""
+    found = set()
+    for path in (ROOT / "taxi_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "%s" for v in node.values]
+            else:
+                parts = [node.value] if isinstance(getattr(node, "value", None), str) else []
+            text = "".join(parts)
+            if len(text.replace("%s", " ").split()) > 1:
+                found.add(re.escape(text).replace("%s", "(.+?)"))
+    return [re.compile(text) for text in found]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_the_library_says_what_the_page_of_failures_quotes(
+    message: str, texts: list[re.Pattern[str]]
+):
+    said = set()
+    for match in (match for text in texts for match in text.finditer(message)):
+        gaps = (range(*match.span(number + 1)) for number in range(match.re.groups))
+        said |= set(range(*match.span())).difference(*gaps)
+    assert len(said) > len(message) / 3, "word for word, but for names and values"
