@@ -7,7 +7,7 @@ import ast
 import re
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,22 +62,17 @@ def _without_magics(source: str) -> str:
     return TransformerManager().transform_cell(source)
 
 
-def settings_of(cells: Mapping[int, ast.Module]) -> list[tuple[int, Setting]]:
-    """Return all that the code of cells sets, each with the number of its cell."""
-    return [(number, made) for number, code in cells.items() for made in settings_in(code.body)]
-
-
 def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, ast.AST] | None:
-    """Return where code first sets a name to what is not made of the value it had, if it does.
+    """Return the cell and the place where a name is first set without use of its old value.
 
-    ``month = month.strip()`` and ``if month is None: month = …`` use the value.
+    ``month = month.strip()`` and ``if month is None: month = …`` use the old value.
 
     Parameters
     ----------
     name : str
-        What may be set.
+        The name.
     settings : iterable of (int, Setting)
-        From :func:`settings_of`, in the order of the cells.
+        All that the cells set, each with the number of its cell.
     """
     derived = {name}
     for number, setting in settings:
@@ -142,40 +137,35 @@ def settings_in(body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()) -> Ite
 
 
 def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
-    """Yield what one statement or expression sets, without what stands in it."""
+    """Yield what one statement or expression sets itself, without its parts."""
+    pairs: list[tuple[ast.expr, ast.expr]] = []
     match node:
         case ast.Assign(targets=targets, value=value):
             pairs = [pair for target in targets for pair in _pairs(target, value)]
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
+        case ast.AugAssign(target=ast.Name(id=name) as target, value=value):
+            pairs = [(target, ast.BinOp(ast.Name(name, ast.Load()), node.op, value))]
+        case (
+            ast.AnnAssign(target=target, value=ast.expr() as value)
+            | ast.NamedExpr(target=target, value=value)
+            | ast.AugAssign(target=target, value=value)
+            | ast.For(target=target, iter=value)
+            | ast.AsyncFor(target=target, iter=value)
+            | ast.withitem(optional_vars=ast.expr() as target, context_expr=value)
+        ):
             pairs = [(target, value)]
-        case ast.NamedExpr(target=target, value=value):
-            pairs = [(target, value)]
-        case ast.AugAssign(target=target, value=value):
-            old = ast.Name(target.id, ast.Load()) if isinstance(target, ast.Name) else target
-            pairs = [(target, ast.BinOp(old, node.op, value))]
-        case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
-            pairs = [(target, value)]
-        case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
-            pairs = [(target, value)]
-        case _:
-            for name in _named(node):
-                yield Setting(name, node, under)
-            return
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            for alias in names:
+                yield Setting(alias.asname or alias.name.split(".")[0], node, under)
+        case (
+            ast.ExceptHandler(name=str(name))
+            | ast.MatchAs(name=str(name))
+            | ast.MatchStar(name=str(name))
+            | ast.MatchMapping(rest=str(name))
+        ):
+            yield Setting(name, node, under)
     for target, value in pairs:
         for name in _targets(target):
             yield Setting(name, node if hasattr(node, "lineno") else value, (value, *under))
-
-
-def _named(node: ast.AST) -> list[str]:
-    """Return what a statement sets that has its name as a plain text."""
-    match node:
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
-            return [alias.asname or alias.name.split(".")[0] for alias in names]
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
-            return [name]
-        case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-            return [name]
-    return []
 
 
 def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]]:
@@ -214,34 +204,30 @@ def _run_by_magic(call: ast.Call) -> ast.Module | None:
 
 def _global_settings(scope: ast.AST) -> Iterator[Setting]:
     """Yield what a function or a class sets outside of itself, by ``global``."""
-    inner = [node for node in ast.walk(scope) if isinstance(node, ast.Global)]
-    names = {name for node in inner for name in node.names}
+    names = {
+        name for node in ast.walk(scope) if isinstance(node, ast.Global) for name in node.names
+    }
     if names:
-        for setting in settings_in(scope.body):
-            if setting.name in names:
-                yield setting
+        yield from (setting for setting in settings_in(scope.body) if setting.name in names)
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
     """Return what is set to what by ``a, b = 1, 2``."""
-    both = isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)
-    if both and len(target.elts) == len(value.elts):
-        parts = zip(target.elts, value.elts, strict=True)
-        if not any(isinstance(e, ast.Starred) for e in (*target.elts, *value.elts)):
-            return [pair for part in parts for pair in _pairs(*part)]
+    match target, value:
+        case ast.Tuple(elts=to) | ast.List(elts=to), ast.Tuple(elts=of) | ast.List(elts=of):
+            starred = any(isinstance(part, ast.Starred) for part in (*to, *of))
+            if len(to) == len(of) and not starred:
+                return [pair for parts in zip(to, of, strict=True) for pair in _pairs(*parts)]
     return [(target, value)]
 
 
 def _targets(target: ast.expr) -> Iterator[str]:
     """Yield the names that a target sets: ``a`` and ``b`` for ``a, *b``."""
-    match target:
-        case ast.Name(id=name):
-            yield name
-        case ast.Tuple(elts=parts) | ast.List(elts=parts):
-            for part in parts:
-                yield from _targets(part)
-        case ast.Subscript(value=ast.Call(func=ast.Name(id=space)), slice=ast.Constant(value=name)):
-            if space in _NAMESPACES and isinstance(name, str):
+    for node in ast.walk(target):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
                 yield name
-        case ast.Starred(value=inner):
-            yield from _targets(inner)
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id=space)), slice=ast.Constant(value=str(name))
+            ) if space in _NAMESPACES:
+                yield name

@@ -18,7 +18,7 @@ from taxi_lib import settings
 from taxi_lib.errors import ContractError
 from taxi_lib.months import check_different
 from taxi_lib.results import Value
-from taxi_lib.runner.assignments import Setting, parse, reads, set_again, settings_in, settings_of
+from taxi_lib.runner.assignments import Setting, parse, reads, set_again, settings_in
 from taxi_lib.runner.declarations import Line, parse_parameters, parse_results, short
 from taxi_lib.runner.fields import Field
 from taxi_lib.runner.notebook_file import headings, order, read_notebook, tagged
@@ -144,7 +144,7 @@ def read_contract(path: Path) -> Contract:
     if not takes:
         return Contract(path, title, (), results)
     before, after = _code_around(notebook)
-    later = settings_of(after)  # once: there are many parameters, and much code
+    later = [(number, made) for number, code in after.items() for made in settings_in(code.body)]
     known = {setting.name for code in before for setting in settings_in(code.body)}
     parameters, lines = parse_parameters(takes[0], path.name, known)
     fixed = {}

@@ -6,10 +6,8 @@ limits are in :mod:`taxi_lib.runner.limits`.
 
 import ast
 import builtins
-import copy
 import functools
 import json
-import operator
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,18 +76,14 @@ def _finite(value: object) -> object:
     return value
 
 
-def _from_json(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-# As JSON schema, Prefect's form takes no references, which JsonValue would bring.
+# Prefect's form takes no references in JSON schema, which JsonValue would bring.
 _JSON = Annotated[JsonValue, AfterValidator(_finite), WithJsonSchema({})]
 TYPES: dict[str, Any] = {
     "str": str,
     "int": int,
     "float": FiniteFloat,
     "bool": bool,
-    "None": type(None),
+    "None": None,
     "date": Annotated[date, Strict(), BeforeValidator(_date)],
     "Path": Annotated[Path, BeforeValidator(_full_path)],
     "list": list[_JSON],
@@ -98,11 +92,12 @@ TYPES: dict[str, Any] = {
 }
 # Other names of the same types.
 _ALIASES = {"List": "list", "Sequence": "list", "Dict": "dict", "Mapping": "dict"}
-# Where to import the names from that are not built in.
-_HOMES = {"Path": "pathlib", "date": "datetime"} | dict.fromkeys(
-    ("Any", "Literal", "Optional", "Union", *_ALIASES), "typing"
-)
-_MODULES = {"typing", "datetime", "pathlib"}
+# How to import what is not built in.
+_IMPORTS = {module: f"import {module}" for module in ("typing", "datetime", "pathlib")}
+_IMPORTS |= {"Path": "from pathlib import Path", "date": "from datetime import date"} | {
+    name: f"from typing import {name}"
+    for name in ("Any", "Literal", "Optional", "Union", *_ALIASES)
+}
 
 
 @dataclass(frozen=True)
@@ -189,20 +184,26 @@ class Field:
         ContractError
             With the field, the value and what was expected.
         """
-        if value == "None" and self.kinds & {"None", "Any"} and not strict:
-            return None  # how the command line says it
-        if isinstance(value, str) and not self.is_secret and _HOLDS_PASSWORD.search(value):
-            raise ContractError(
-                f"{self.name} holds a password: end its line with [secret], and say where it is "
-                "kept, as env:VARIABLE or block:NAME."
-            )
-        adapter = _adapter(self.type, self.limit, strict)
+        meant = value
+        if isinstance(value, str) and not strict:
+            if value == "None" and self.kinds & {"None", "Any"}:
+                return None
+            if not self.is_secret and _HOLDS_PASSWORD.search(value):
+                raise ContractError(
+                    f"{self.name} holds a password: end its line with [secret], and say where it "
+                    "is kept, as env:VARIABLE or block:NAME."
+                )
+            meant = self._read(value)
+        # Within a list or a dict nothing is converted, either: JSON has numbers of its own.
+        strict = strict or isinstance(meant, list | dict)
+        adapter = _adapter(self.type, self.limit)
         try:
-            return to_jsonable_python(adapter.validate_python(value, context=self.name))
+            checked = adapter.validate_python(meant, strict=strict or None, context=self.name)
         except ValidationError as error:
             causes = (problem.get("ctx", {}).get("error") for problem in error.errors())
             ours = (cause for cause in causes if isinstance(cause, ContractError))
             raise next(ours, self._refused(value)) from None
+        return to_jsonable_python(checked)
 
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema: what Prefect draws its form from."""
@@ -226,6 +227,14 @@ class Field:
                 "or give it another name."
             )
 
+    def _read(self, text: str) -> Value:
+        """Return what a text on a command line means where pydantic would not see it."""
+        if not self.kinds & {"str", "Any"}:
+            with suppress(ValueError):
+                if any(kind.startswith(("list", "dict")) for kind in self.kinds):
+                    return json.loads(text)
+        return next((choice for choice in self.choices if str(choice) == text), text)
+
     def _refused(self, value: object) -> ContractError:
         shown = repr(value)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}…"
@@ -234,15 +243,14 @@ class Field:
 
 
 def read_type(annotation: ast.expr) -> str:
-    """Return the type that an annotation names, as text; it is read, never run.
+    """Return the type that an annotation names, in one spelling; it is read, never run.
 
     Raises
     ------
     KeyError, SyntaxError, TypeError, ValueError
         When no field can have that type.
     """
-    plain = _Plain().visit(copy.deepcopy(annotation))
-    kind = ast.unparse(ast.fix_missing_locations(plain))
+    kind = _plain(annotation)
     _adapter(kind)
     return kind
 
@@ -259,10 +267,8 @@ def check_imported(annotation: ast.expr, known: set[str]) -> None:
         return
     names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
     for name in sorted(names - known - vars(builtins).keys()):
-        if name in _HOMES:
-            raise ContractError(f"begin the cell with `from {_HOMES[name]} import {name}`.")
-        if name in _MODULES:
-            raise ContractError(f"begin the cell with `import {name}`.")
+        if name in _IMPORTS:
+            raise ContractError(f"begin the cell with `{_IMPORTS[name]}`.")
         raise ContractError(
             f"the type {name} is not known there: import it first, or write one of "
             f"{', '.join(TYPES)} or Literal[…]."
@@ -312,95 +318,60 @@ def _fits(limit: Limit, kind: str) -> bool:
     return bool(members(kind) - {"None"}) and members(kind) - {"None"} <= limit.types
 
 
-class _Plain(ast.NodeTransformer):
-    """Write a type in one way: ``typing.Optional[List[str]]`` as ``list[str] | None``."""
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        if isinstance(node.value, ast.Name):
-            return self.visit(ast.Name(node.attr, ast.Load()))
-        return node
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Name(_ALIASES.get(node.id, node.id), ast.Load())
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        if isinstance(node.value, str):
-            return self.visit(ast.parse(node.value, mode="eval").body)
-        return node
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        outer = self.visit(node.value)
-        name = outer.id if isinstance(outer, ast.Name) else ""
-        if name == "Literal":
-            return ast.Subscript(outer, node.slice, ast.Load())
-        inner = self.visit(node.slice)
-        parts = list(inner.elts) if isinstance(inner, ast.Tuple) else [inner]
-        if name == "Optional":
-            parts.append(ast.Constant(None))
-        if name in ("Optional", "Union"):
-            return functools.reduce(lambda a, b: ast.BinOp(a, ast.BitOr(), b), parts)
-        return ast.Subscript(outer, inner, ast.Load())
+def _plain(node: ast.expr) -> str:
+    """Return a type in one spelling: ``list[str] | None`` for ``typing.Optional[List[str]]``."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return _plain(ast.parse(text, mode="eval").body)
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name):
+            return _ALIASES.get(name, name)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return f"{_plain(left)} | {_plain(right)}"
+        case ast.Subscript(value=value, slice=inner):
+            outer = _plain(value)
+            if outer == "Literal":
+                return ast.unparse(ast.Subscript(ast.Name(outer), inner))
+            parts = [_plain(p) for p in (inner.elts if isinstance(inner, ast.Tuple) else [inner])]
+            if outer in ("Optional", "Union"):
+                return " | ".join([*parts, "None"] if outer == "Optional" else parts)
+            return f"{outer}[{', '.join(parts)}]"
+    return ast.unparse(node)
 
 
 @functools.cache
-def _adapter(kind: str, limit: str = "", strict: bool = False) -> TypeAdapter:
+def _adapter(kind: str, limit: str = "") -> TypeAdapter:
     """Return what checks the values of a type with a limit."""
-    return TypeAdapter(_python_type(ast.parse(kind, mode="eval").body, limit, strict))
+    return TypeAdapter(_python_type(ast.parse(kind, mode="eval").body, limit))
 
 
-def _python_type(node: ast.expr, limit: str, strict: bool) -> Any:  # noqa: ANN401 (a type)
+def _python_type(node: ast.expr, limit: str) -> Any:  # noqa: ANN401 (a type)
     match node:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return operator.or_(
-                _python_type(left, limit, strict), _python_type(right, limit, strict)
-            )
+            return _python_type(left, limit) | _python_type(right, limit)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
-            values = ast.literal_eval(choices)
-            return _literal(values if isinstance(values, tuple) else (values,), strict)
+            return Literal[ast.literal_eval(choices)]
         case ast.Subscript(value=ast.Name(id="list"), slice=part):
-            return _container(list[_element(part, limit)], strict)
+            return list[_element(part, limit)]
         case ast.Subscript(
             value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), part])
         ):  # JSON has no other keys
-            return _container(dict[str, _element(part, limit)], strict)
-        case ast.Name(id="list" | "dict" as name):
-            return _container(TYPES[name], strict)
+            return dict[str, _element(part, limit)]
         case ast.Name(id=name):
-            return _simple(name, limit, strict)
+            return _simple_type(name, limit)
         case ast.Constant(value=None):
-            return TYPES["None"]
+            return None
     raise ValueError(f"{ast.unparse(node)} is no type of a field")
 
 
-def _simple(name: str, limit: str, strict: bool) -> Any:  # noqa: ANN401
-    added = [Strict()] if strict and name in ("str", "int", "float", "bool") else []
-    found, arguments = read_limit(limit) or (None, ())
-    if found and name in found.types:
-        added += found.narrow(name, *arguments)
-    if name in ("int", "float"):
-        added.append(BeforeValidator(_no_bool))
-    return Annotated[TYPES[name], *added] if added else TYPES[name]
-
-
-def _container(python_type: object, strict: bool) -> Any:  # noqa: ANN401
-    """Return the type of a list or a dict; on a command line it is written as JSON."""
-    return python_type if strict else Annotated[python_type, BeforeValidator(_from_json)]
-
-
 def _element(node: ast.expr, limit: str) -> Any:  # noqa: ANN401
-    """Return the type of what a list or a dict holds: there a text is no number."""
     if "Path" in ast.unparse(node):
         raise ValueError("a path within a list would not be looked after")
-    return _python_type(node, limit, strict=True)
+    return _python_type(node, limit)
 
 
-def _literal(choices: tuple, strict: bool) -> Any:  # noqa: ANN401
-    """Return the type of one of some values; a command line can give a number only as a text."""
-    by_text = {str(choice): choice for choice in choices}
-    by_text |= {choice: choice for choice in choices if isinstance(choice, str)}
-
-    def choose(value: object) -> object:
-        return by_text.get(value, value) if isinstance(value, str) else value
-
-    python_type = Literal[choices]
-    return python_type if strict else Annotated[python_type, BeforeValidator(choose)]
+def _simple_type(name: str, limit: str) -> Any:  # noqa: ANN401
+    found, arguments = read_limit(limit) or (None, ())
+    added = found.narrow(name, *arguments) if found and name in found.types else []
+    if name in ("int", "float"):
+        added = [*added, BeforeValidator(_no_bool)]
+    return Annotated[TYPES[name], *added] if added else TYPES[name]

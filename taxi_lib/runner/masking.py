@@ -1,14 +1,13 @@
-"""Secrets: found where a reference says that they are kept, and hidden wherever they turn up.
+"""Secrets: looked up where a reference says that they are kept, and hidden in all that is shown.
 
-A notebook's outcome is taken to depend on the reference: another secret kept in the same place
-does not make it stale.
+The inputs of a notebook hold the reference: another secret in the same place makes nothing stale.
 """
 
 import html
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -20,7 +19,7 @@ SHORTEST = 6  # characters of a secret: shorter ones turn up in names and number
 
 
 def reveal(name: str, reference: str) -> str:
-    """Return the secret that a reference stands for.
+    """Return the secret that a reference leads to.
 
     Parameters
     ----------
@@ -84,7 +83,19 @@ def _find(name: str, reference: str) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return a text with every secret in it hidden, however it is spelled there."""
-    return _hide(text, _all_spellings(secrets))
+    return _any_of(_all_spellings(secrets)).sub(MASK, text)
+
+
+def mask_all(value: object, secrets: Iterable[str]) -> object:
+    """Return a value with every secret hidden in its texts, lists and mappings."""
+    if isinstance(value, str):
+        return mask(value, secrets)
+    if isinstance(value, list):
+        return [mask_all(part, secrets) for part in value]
+    if isinstance(value, dict):
+        parts = {mask(key, secrets): mask_all(part, secrets) for key, part in value.items()}
+        return type(value)(parts)
+    return value
 
 
 class Veil:
@@ -98,72 +109,42 @@ class Veil:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.spellings = _all_spellings(secrets)
-        self.any = re.compile("|".join(map(re.escape, self.spellings)) or "(?!)")
+        self.any = _any_of(self.spellings)
         self.held = ""
 
     def through(self, piece: str) -> str:
         """Return what can be shown by now: all but an end that may be the beginning of a secret."""
         text = self.held + piece
-        cut = self._where_one_may_begin(text)
+        longest = len(self.spellings[0]) if self.spellings else 1
+        ends = range(max(0, len(text) - longest + 1), len(text))
+        cut = next((at for at in ends if self._may_begin(text[at:])), len(text))
+        # A secret that is whole is not cut in two.
+        cut = min([cut, *(found.start() for found in self.any.finditer(text) if found.end() > cut)])
         self.held = text[cut:]
-        return _hide(text[:cut], self.spellings)
+        return self.any.sub(MASK, text[:cut])
 
     def rest(self) -> str:
         """Return what was held back, when nothing comes after it."""
         text, self.held = self.held, ""
-        return _hide(text, self.spellings)
+        return self.any.sub(MASK, text)
 
-    def _where_one_may_begin(self, text: str) -> int:
-        longest = len(self.spellings[0]) if self.spellings else 0
-        ends = range(max(0, len(text) - longest + 1), len(text))
-        cut = next((at for at in ends if self._begins(text[at:])), len(text))
-        if cut < len(text):  # not within another secret
-            within = (found.start() for found in self.any.finditer(text) if found.end() > cut)
-            cut = min([cut, *within])
-        return cut
-
-    def _begins(self, end: str) -> bool:
+    def _may_begin(self, end: str) -> bool:
         return any(spelling.startswith(end) for spelling in self.spellings)
 
 
-def _hide(text: str, spellings: Iterable[str]) -> str:
-    for spelling in spellings:
-        text = text.replace(spelling, MASK)
-    return text
+def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, spellings)) or "(?!)")
 
 
 def _all_spellings(secrets: Iterable[str]) -> list[str]:
     """Return all spellings of some secrets, the longest first."""
     spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-    return sorted(spellings, key=len, reverse=True)
+    return sorted(spellings - {""}, key=len, reverse=True)
 
 
-def _spellings(secret: str) -> set[str]:
-    """Return how Python, JSON, HTML and an address show a secret, and each line of a long one."""
-    plain = {secret, secret.strip()} | {line for line in secret.splitlines() if len(line) > 7}
-    shown = {
-        write(text)
-        for text in plain
-        for write in (
-            str,
-            lambda text: repr(text)[1:-1],
-            lambda text: json.dumps(text)[1:-1],
-            lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-            html.escape,
-            quote,
-            quote_plus,
-        )
-    }
-    return shown - {""}
-
-
-def mask_all(value: object, secrets: Iterable[str]) -> object:
-    """Return a value with every secret hidden in its texts, lists and mappings."""
-    if isinstance(value, str):
-        return mask(value, secrets)
-    if isinstance(value, list):
-        return [mask_all(part, secrets) for part in value]
-    if isinstance(value, dict):
-        parts = {mask(key, secrets): mask_all(part, secrets) for key, part in value.items()}
-        return type(value)(parts)
-    return value
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield how Python, JSON, HTML and an address show a secret, and each line of a long one."""
+    long_lines = [line for line in secret.splitlines() if len(line) > 7]
+    for text in (secret, secret.strip(), *long_lines):
+        yield from (text, html.escape(text), quote(text), quote_plus(text), repr(text)[1:-1])
+        yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
