@@ -1,9 +1,5 @@
 """What can be refused: each message is one sentence that says what was wrong and what to do."""
 
-from importlib.metadata import distribution
-from importlib.util import find_spec
-from pathlib import Path
-
 
 class TaxiError(ValueError):
     """Something the workbook was given cannot be used."""
@@ -52,6 +48,10 @@ def check_package(name: str) -> None:
     TaxiError
         When Python finds another one first; it names that.
     """
+    from importlib.metadata import distribution
+    from importlib.util import find_spec
+    from pathlib import Path
+
     found = find_spec(name)
     meant = Path(str(distribution(name).locate_file(name)), "__init__.py")
     if found and found.origin and Path(found.origin).resolve() != meant.resolve():

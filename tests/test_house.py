@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,15 @@ def test_a_room_imports_only_from_rooms_that_it_may_know(module):
 
 def test_importing_taxi_lib_brings_nothing_of_it():
     assert not imported_by(LIBRARY / "__init__.py")
+
+
+def test_the_services_import_nothing_heavy_before_they_are_used():
+    light = {name for name in MODULES if name.startswith("services.")} - {"services.prefect_client"}
+    heavy = {"fastapi", "uvicorn", "requests", "prefect", "mlflow", "pandas", "moto", "aiosmtpd"}
+    code = "".join(f"import taxi_lib.{name}\n" for name in sorted(light))
+    code += f"import sys; print(*{heavy} & sys.modules.keys())"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout == "\n"
 
 
 def test_every_flat_module_is_imported_by_a_lesson_or_is_ground():

@@ -15,6 +15,7 @@ from taxi_lib.errors import TaxiError
 from taxi_lib.services.ports import free_port, is_free
 from taxi_lib.services.processes import Command
 from taxi_lib.services.shared_process import shared_program
+from taxi_lib.services.waiting import wait_for
 
 # A web service that has started a child, as a worker starts its runs.
 SERVICE = """
@@ -51,15 +52,13 @@ def lock_file(tmp_path: Path) -> Path:
 
 
 def gone(pid: int, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    def is_gone() -> bool:
         try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
-        time.sleep(0.1)
-    return False
+
+    return wait_for(is_gone, seconds)
 
 
 def child_of(lock_file: Path) -> int:
@@ -142,16 +141,15 @@ from pathlib import Path
 sys.path.append({str(Path(__file__).parent)!r})
 from test_shared_process import share
 user = share(Path({str(lock_file)!r}))
-print(user.__enter__(), flush=True)
+user.__enter__()
+Path({str(tmp_path / "started")!r}).touch()
 while not Path({str(tmp_path / "joined")!r}).exists():
     time.sleep(0.1)
 import os; os.kill(os.getpid(), 9)"""
-    path, told = write_cells(tmp_path, cell), threading.Event()
-    arguments = (path, tmp_path / "run")
-    heard = {"text": lambda _: told.set()}
-    notebook = threading.Thread(target=run_path, args=arguments, kwargs=heard)
+    arguments = (write_cells(tmp_path, cell), tmp_path / "run")
+    notebook = threading.Thread(target=run_path, args=arguments)
     notebook.start()
-    assert told.wait(60)
+    wait_for((tmp_path / "started").exists)
     with share(lock_file) as port:
         (tmp_path / "joined").touch()
         notebook.join(60)

@@ -1,7 +1,7 @@
-"""Real services on this machine, for as long as a ``with`` block or a lesson lasts.
+"""Real services on this machine, which run for as long as a ``with`` block lasts.
 
-Small ones are threads of this process and end with it. Prefect's server and worker are processes,
-shared by whoever asks, that stop with their last user. Everything listens on loopback only.
+The small ones are threads of this process. MLflow's page and Prefect's server and workers are
+processes that several blocks can share. All of them listen on loopback only.
 """
 
 from taxi_lib.services.mail import mail_server

@@ -1,4 +1,4 @@
-"""Commands, shown as one would type them in a terminal."""
+"""Run commands as you would type them in a terminal, and show what they print."""
 
 import os
 import subprocess
@@ -20,21 +20,21 @@ def shell(
     Parameters
     ----------
     command : str
-        As in a terminal, such as ``"prefect version"``; programs of this environment come
-        first, no shell reads it.
+        As you would type it, such as ``"prefect version"``; programs of this environment are
+        found first. There is no shell: ``|``, ``>`` and ``*`` mean nothing.
     cwd : pathlib.Path, optional
-        Where it runs; the current folder when left out.
+        Its working directory; the current one when left out.
     expect : int
-        The exit status it must end with.
+        The exit status that it must end with.
     seconds : float
         How long it may take.
     show : bool
-        Print the command and its output.
+        Whether to print the command and its output.
 
     Raises
     ------
     TaxiError
-        When it ends with another status, with its last words, or is not done in time.
+        When it ends with another status, with the last lines that it printed, or takes too long.
     """
     bin_folder = str(Path(sys.executable).parent)
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
@@ -52,8 +52,8 @@ def shell(
 
 
 def _run(arguments: list[str], env: dict[str, str], cwd: Path | None, seconds: float) -> tuple:
-    """Return the exit status and what was printed; leave no child behind."""
-    process = psutil.Popen(
+    """Return the exit status and the output; leave no child running."""
+    with psutil.Popen(
         arguments,
         env=env,
         cwd=cwd,
@@ -61,14 +61,13 @@ def _run(arguments: list[str], env: dict[str, str], cwd: Path | None, seconds: f
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    with process:
+    ) as process:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as late:
             stop(process, patience=1)
-            told = " ".join(arguments)
-            raise TaxiError(f"{told!r} took longer than {seconds:g} seconds: stopped.") from late
+            command = " ".join(arguments)
+            raise TaxiError(f"{command!r} took longer than {seconds:g} seconds: stopped.") from late
         except BaseException:
             stop(process)
             raise

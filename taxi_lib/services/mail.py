@@ -1,39 +1,35 @@
-"""A mail server on this machine, and what it has taken."""
+"""A mail server on this machine, and the messages that it has received."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
+from typing import TYPE_CHECKING
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.loopback import HOST
 from taxi_lib.services.ports import free_port
 from taxi_lib.services.waiting import wait_for
 
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
 
 @dataclass
 class Inbox:
-    """Where a mail server is, and what has arrived.
-
-    Attributes
-    ----------
-    host, port
-        Of the mail server: plain SMTP, no login.
-    messages : list of email.message.EmailMessage
-        In the order of arrival.
-    """
+    """A mail server's address (plain SMTP, no login) and the messages, in order of arrival."""
 
     host: str
     port: int
-    messages: list[EmailMessage] = field(default_factory=list)
+    messages: "list[EmailMessage]" = field(default_factory=list)
 
     async def handle_DATA(self, server: object, session: object, envelope: object) -> str:
-        """Keep a message: aiosmtpd calls this for each."""
+        """Keep a message; aiosmtpd calls this for each."""
+        from email import message_from_bytes, policy
+
         self.messages.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 Kept"
 
-    def wait(self, count: int, seconds: float = 60) -> list[EmailMessage]:
+    def wait(self, count: int, seconds: float = 60) -> "list[EmailMessage]":
         """Return the messages as soon as this many have arrived.
 
         Raises
@@ -53,7 +49,7 @@ class Inbox:
 
 @contextmanager
 def mail_server() -> Iterator[Inbox]:
-    """Take e-mail (aiosmtpd, nothing leaves this machine); yield the inbox."""
+    """Receive e-mail, of which nothing leaves this machine; yield the inbox."""
     from aiosmtpd.controller import Controller
 
     inbox = Inbox(HOST, free_port())

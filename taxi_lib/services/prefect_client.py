@@ -1,4 +1,4 @@
-"""What Prefect's server recorded of a run; names of one's own on a shared server."""
+"""What Prefect's server recorded of a run, and names that disappear from it after a lesson."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -6,11 +6,15 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import Log, TaskRun
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.waiting import wait_for
+
+__all__ = ["logs_of", "tasks_of", "temporary_names", "wait_for"]
 
 
 def tasks_of(run_id: UUID) -> list[TaskRun]:
@@ -18,33 +22,34 @@ def tasks_of(run_id: UUID) -> list[TaskRun]:
     this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
     known: set[UUID] = set()
 
-    def ended() -> list[TaskRun]:
+    def all_ended() -> list[TaskRun]:
+        """Return the task runs once all have ended and no more are recorded."""
         runs = client.read_task_runs(flow_run_filter=this)
         before = set(known)
         known.update(run.id for run in runs)
-        whole = known == before and all(run.state and run.state.is_final() for run in runs)
-        return runs if whole else []
+        complete = known == before and all(run.state and run.state.is_final() for run in runs)
+        return runs if complete else []
 
     with get_client(sync_client=True) as client:
-        return sorted(wait_for(ended, pause=0.5), key=lambda run: run.start_time or run.created)
+        return sorted(wait_for(all_ended, pause=0.5), key=lambda run: run.start_time or run.created)
 
 
 def logs_of(run_id: UUID) -> list[Log]:
-    """Return what was logged in a flow run that has ended, its last line included."""
+    """Return the log of a flow run that has ended, up to its last line."""
     this = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run_id]))
 
-    def whole() -> list[Log]:
+    def complete() -> list[Log]:
         logs = client.read_logs(this, sort=sorting.LogSort.TIMESTAMP_ASC)
-        last_words = [log.message for log in logs if log.task_run_id is None]
-        return logs if any(words.startswith("Finished in state") for words in last_words) else []
+        of_flow = (log.message for log in logs if log.task_run_id is None)
+        return logs if any(text.startswith("Finished in state") for text in of_flow) else []
 
     with get_client(sync_client=True) as client:
-        return wait_for(whole)
+        return wait_for(complete)
 
 
 @contextmanager
 def temporary_names() -> Iterator[Callable[[str], str]]:
-    """Yield a function that makes a name this run's own, and remove what bears one at the end.
+    """Yield a function that adds an ending to names; remove what has that ending afterwards.
 
     ``named("taxi-pool")`` becomes ``"taxi-pool-a3f2"``. Deployments, work pools, blocks,
     variables, automations and concurrency limits with that ending are removed when the block
@@ -53,43 +58,43 @@ def temporary_names() -> Iterator[Callable[[str], str]]:
     Raises
     ------
     TaxiError
-        At the end, when the server would not remove some of them.
+        At the end, when the server refuses to remove some of them.
     """
-    # The letter keeps it apart from every year: nobody else's train-2021 shall be removed.
+    # It begins with a letter: names that end in a year, such as train-2021, are never removed.
     ending = f"-{secrets.choice('abcdef')}{secrets.token_hex(2)[1:]}"
     try:
         yield lambda name: f"{name}{ending}"
     finally:
-        _remove(ending)
+        with get_client(sync_client=True) as client:
+            _remove(ending, client)
 
 
-def _remove(ending: str) -> None:
-    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-
+def _remove(ending: str, client: SyncPrefectClient) -> None:
+    found = [
+        # Automations and deployments first: they may depend on a block or a pool.
+        (client.delete_automation, client.read_automations(), "id"),
+        (client.delete_deployment, client.read_deployments(), "id"),
+        (client.delete_work_pool, client.read_work_pools(), "name"),
+        (
+            client.delete_block_document,
+            client.read_block_documents(include_secrets=False),
+            "id",
+        ),
+        (client.delete_variable_by_name, client.read_variables(), "name"),
+        (
+            client.delete_global_concurrency_limit_by_name,
+            client.read_global_concurrency_limits(limit=200),
+            "name",
+        ),
+    ]
     left = []
-
-    with get_client(sync_client=True) as client:
-        blocks = client.read_block_documents(include_secrets=False)
-        found = [
-            # An automation or a deployment may lean on a block or a pool: they go first.
-            (client.delete_automation, client.read_automations(), "id"),
-            (client.delete_deployment, client.read_deployments(), "id"),
-            (client.delete_work_pool, client.read_work_pools(), "name"),
-            (client.delete_block_document, blocks, "id"),
-            (client.delete_variable_by_name, client.read_variables(), "name"),
-            (
-                client.delete_global_concurrency_limit_by_name,
-                client.read_global_concurrency_limits(limit=200),
-                "name",
-            ),
-        ]
-        for remove, things, key in found:
-            for thing in things:
-                if (thing.name or "").endswith(ending):
-                    try:
-                        with suppress(ObjectNotFound):  # the lesson has removed it already
-                            remove(getattr(thing, key))
-                    except PrefectHTTPStatusError as error:
-                        left.append(f"{thing.name} ({error.response.status_code})")
+    for remove, things, key in found:
+        for thing in things:
+            if (thing.name or "").endswith(ending):
+                try:
+                    with suppress(ObjectNotFound):  # the lesson has already removed it
+                        remove(getattr(thing, key))
+                except PrefectHTTPStatusError as error:
+                    left.append(f"{thing.name} ({error.response.status_code})")
     if left:
         raise TaxiError(f"Prefect's server kept {', '.join(left)}: remove them on its page.")

@@ -96,7 +96,7 @@ def stop_tagged(tag: str) -> None:
         return not left
 
     with suppress(TaxiError):
-        wait_for(all_gone, seconds=20, pause=0)  # again and again: they may start others meanwhile
+        wait_for(all_gone, seconds=20, pause=0)  # repeatedly: they may be starting others
 
 
 def stop(

@@ -1,4 +1,4 @@
-"""S3 on this machine: moto's server, empty at each start."""
+"""S3 on this machine."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from taxi_lib.services.loopback import HOST, guarded_wsgi
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Serve S3 (moto's server, empty); yield its endpoint."""
+    """Serve an empty S3 store (moto); yield its endpoint."""
     import requests
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
@@ -21,8 +21,8 @@ def s3_server() -> Iterator[str]:
 
     log = logging.getLogger("werkzeug")
     before = log.level
-    log.setLevel(logging.ERROR)  # else every request is a line in the notebook
-    # As moto's own ThreadedMotoServer does it, which would answer the page of anybody.
+    log.setLevel(logging.ERROR)  # or each request would print a line in the notebook
+    # Like moto's own ThreadedMotoServer, which would answer any web page.
     app = guarded_wsgi(DomainDispatcherApplication(create_backend_app))
     server = make_server(HOST, 0, app, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, args=[0.05], daemon=True)

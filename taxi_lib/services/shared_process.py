@@ -7,8 +7,8 @@
   are no users left, and it stops the program and everything that the program started.
 - The lock file holds the program's address and the supervisor's process id, for those who join.
 
-Beside the lock file lie ``….start``, locked by whoever joins or starts the program, so that only
-one process does so at a time, and ``….log`` with what the program prints.
+There are two more files beside the lock file. Users lock ``….start`` while they join or start the
+program, so that only one does so at a time; ``….log`` has what the program prints.
 """
 
 import fcntl
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TextIO
@@ -67,7 +68,8 @@ def shared_program(
             fcntl.flock(start, fcntl.LOCK_EX)
             fcntl.flock(file, fcntl.LOCK_SH)  # waits while a supervisor is stopping its program
             address, supervisor = _read(file)
-            if not (address and _comes_up(supervisor, lock_file, address, answers)):
+            is_running = partial(_is_running, supervisor, lock_file)
+            if not (address and _comes_up(address, answers, is_running)):
                 _end(supervisor, lock_file)  # two servers at once would damage their database
                 # Before the start: afterwards the new supervisor competes for the same lock.
                 nobody_else = lock_alone(file)
@@ -98,11 +100,11 @@ def _write(file: TextIO, address: str | None, supervisor: int) -> None:
     file.flush()
 
 
-def _comes_up(supervisor: int, lock_file: Path, address: str, answers: Answers) -> bool:
+def _comes_up(address: str, answers: Answers, is_running: Callable[[], bool]) -> bool:
     """Wait until a program answers, which may be starting or busy; False when it never does."""
 
     def outcome() -> str | None:
-        if not _is_running(supervisor, lock_file):
+        if not is_running():
             return "ended"
         return "answers" if answers(address) else None
 
@@ -125,8 +127,8 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", SUPERVISOR, str(lock_file), *command.arguments],
-            # A run tag of its own, not the one of the run that starts it: others use it as well,
-            # and it may have to stay when that run is stopped.
+            # Not the run tag of the run that starts it: when that run is stopped, it must stay for
+            # others.
             env=command.env | {RUN_TAG: _tag(lock_file)},
             cwd=command.cwd,
             stdin=subprocess.DEVNULL,
@@ -138,7 +140,8 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
     _write(file, command.address, supervisor.pid)
     Thread(target=supervisor.wait, daemon=True).start()  # so that it does not become a zombie
     try:
-        if not _comes_up(supervisor.pid, lock_file, command.address, answers):
+        # Not by its command line, which is empty for an instant after the start.
+        if not _comes_up(command.address, answers, lambda: supervisor.poll() is None):
             last = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
             raise TaxiError(f"{command.name} did not start ({last}): see {log}.")
     except BaseException:

@@ -1,6 +1,6 @@
 """Small web services on this machine: animal facts that sometimes fail, and a place to post to.
 
-The facts come in the shape of the public APIs that the course used, which are not always there.
+The facts have the form of the public APIs that the course used.
 """
 
 import random
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from taxi_lib.services.loopback import HOST, guarded_app
+from taxi_lib.services.waiting import wait_for
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -36,18 +37,18 @@ DOG_FACTS = (
 def make_facts_app(
     failure_share: float, failure: Failure, slow_seconds: float, seed: int
 ) -> "FastAPI":
-    """Return the API: ``/`` and ``/fact`` tell of cats, ``/api/v2/facts`` of dogs.
+    """Return the API: facts about cats at ``/`` and ``/fact``, about dogs at ``/api/v2/facts``.
 
     Parameters
     ----------
     failure_share : float
-        How many of the calls fail, from 0 to 1; the same ones for the same seed.
+        The share of calls that fail, from 0 to 1; the same ones for the same seed.
     failure : {"error", "slow"}
-        An HTTP 503, or an answer that comes after ``slow_seconds``.
+        HTTP 503, or an answer that takes ``slow_seconds``.
     slow_seconds : float
-        How late a slow answer is.
+        How long a slow answer takes.
     seed : int
-        Of the failures and of the choice of facts.
+        Decides which calls fail and which facts are chosen.
     """
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import PlainTextResponse
@@ -82,7 +83,7 @@ def make_facts_app(
 
 
 def make_sink_app(received: list[dict[str, Any]]) -> "FastAPI":
-    """Return a service that adds whatever JSON is posted to it to a list."""
+    """Return a service that adds the JSON that is posted to it to a list."""
     from fastapi import Body, FastAPI
 
     app = FastAPI(title="Sink", docs_url=None, redoc_url=None)
@@ -97,19 +98,18 @@ def make_sink_app(received: list[dict[str, Any]]) -> "FastAPI":
 
 @contextmanager
 def serve(app: "FastAPI") -> Iterator[str]:
-    """Serve a web application from a thread, on a free loopback port; yield its address."""
+    """Serve a web application from a thread, on a free port; yield its address."""
+    import uvicorn
+
     with socket.socket() as listening:
         listening.bind((HOST, 0))
-        # Silent: a caller that gave up waiting is the lesson's doing, not the server's trouble.
+        # No log: lessons let calls time out on purpose.
         quiet = {"log_config": None, "log_level": "critical", "lifespan": "off"}
-        import uvicorn
-
         config = uvicorn.Config(guarded_app(app), **quiet)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
+        wait_for(lambda: server.started or not thread.is_alive(), pause=0.01)
         try:
             yield f"http://{HOST}:{listening.getsockname()[1]}"
         finally:
@@ -121,12 +121,12 @@ def serve(app: "FastAPI") -> Iterator[str]:
 def facts_api(
     failure_share: float = 0.5, failure: str = "error", slow_seconds: float = 30.0, seed: int = 0
 ) -> Iterator[str]:
-    """Serve animal facts, and fail a share of the calls; yield the address.
+    """Serve animal facts, of which a share of the calls fails; yield the address.
 
     Parameters
     ----------
     failure_share, failure, slow_seconds, seed
-        See :func:`taxi_lib.services.web_apps.make_facts_app`.
+        As in :func:`make_facts_app`.
     """
     with serve(make_facts_app(failure_share, failure, slow_seconds, seed)) as address:
         yield address
@@ -134,7 +134,7 @@ def facts_api(
 
 @contextmanager
 def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Take whatever JSON is posted; yield the address, and the list that it is added to."""
+    """Receive JSON; yield the address to post it to, and the list that it is added to."""
     received: list[dict[str, Any]] = []
     with serve(make_sink_app(received)) as address:
         yield address, received
