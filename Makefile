@@ -6,13 +6,16 @@ DONE   := $(VENV)/.installed
 # `python -m` and not the programs beside it: their first line names the folder they were made in.
 PY     := "$(BIN)/python"
 
-.PHONY: run test lab ui data bench lint audit lock setup clean
+.PHONY: run test check lab ui data bench lint audit lock setup clean
 
 run: setup  ## every lesson, in order, as one Prefect flow
 	@$(PY) -m taxi_lib run $(ARGS)
 
 test: setup  ## what must stay true
 	@$(PY) -m pytest $(ARGS)
+
+check: lint  ## lint and the fast tests, in under a minute
+	@$(PY) -m pytest -m "not slow" $(ARGS)
 
 lab: setup  ## JupyterLab on the lessons
 	@$(PY) -m taxi_lib lab $(ARGS)

@@ -168,6 +168,7 @@ def test_a_value_becomes_what_its_line_says(
     assert read_contract(write_notebook(TYPED)).check({name: value}) == {name: checked}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
@@ -285,6 +286,7 @@ def test_a_number_finds_its_notebooks_and_no_longer_number(
     assert [contract.name for contract in find_notebooks([asked], tmp_path)] == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -411,6 +413,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "kind", "told", "limit"), SPELLINGS)
 def test_what_has_one_plain_meaning_is_taken(
     write_notebook: WriteNotebook, cell: str, kind: str, told: str, limit: str
@@ -478,6 +481,7 @@ def test_a_type_that_an_earlier_cell_imports_is_known(write_notebook: WriteNoteb
     assert read_contract(path).parameters[0].is_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -79,6 +79,7 @@ def test_importing_the_library_imports_nothing_heavy():
     assert not HEAVY & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_importing_the_library_makes_no_folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TAXI_RUNS_DIR", str(tmp_path / "runs"))
     files = [

@@ -67,6 +67,7 @@ def test_what_is_installed_works_where_one_is_and_notices_an_upgrade(site: Path,
     assert status_now() == "01_one: stale (packages)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["list", "run", "status"])
 def test_lessons_that_were_not_installed_are_told_in_a_sentence(
     site: Path, tmp_path: Path, command: str
@@ -83,6 +84,7 @@ def test_lessons_that_were_not_installed_are_told_in_a_sentence(
     assert "The lessons were not installed with the library: name a folder" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "read"),
     [
@@ -111,6 +113,7 @@ def test_a_relative_folder_is_taken_from_where_one_is(
     assert settings.environment()[variable] == str(tmp_path / "here" / "mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "expected"),
     [

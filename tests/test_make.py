@@ -25,6 +25,7 @@ NAMES = [
 PYTHON = """#!/bin/sh
 printf '%s|' "${0#"$PWD/"}" "$@"
 """
+LINT = "-m|ruff|check|.|.venv/bin/python|-m|ruff|format|--check|.|"
 WANTED = {
     "run": "-m|taxi_lib|run|01|-p|a=b c|",
     "test": "-m|pytest|01|-p|a=b c|",
@@ -32,7 +33,8 @@ WANTED = {
     "ui": "-m|taxi_lib|ui|01|-p|a=b c|",
     "data": "-m|taxi_lib|data|01|-p|a=b c|",
     "bench": "benchmarks/one two.py|",
-    "lint": "-m|ruff|check|.|.venv/bin/python|-m|ruff|format|--check|.|",
+    "lint": LINT,
+    "check": f"{LINT}.venv/bin/python|-m|pytest|-m|not slow|01|-p|a=b c|",
     "setup": "-m|uv|pip|sync|-q|--compile-bytecode|--python|.venv/bin/python|--require-hashes|"
     "requirements.lock|.venv/bin/python|-m|uv|pip|install|-q|--python|.venv/bin/python|--no-deps|"
     "-e|.|",
@@ -65,15 +67,24 @@ def make(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_every_target_works_in_a_folder_of_any_name(copy: Path):
-    for target, wanted in WANTED.items():
-        changed = ["--what-if=requirements.lock"] if target == "setup" else []
-        told = make(copy, target, "ARGS=01 -p 'a=b c'", *changed)
-        assert told.splitlines()[-1] == f".venv/bin/python|{wanted}", target
-    for target in ("audit", "lock"):  # they would ask the network
-        assert make(copy, "--dry-run", target)
+@pytest.mark.slow
+@pytest.mark.parametrize("target", WANTED)
+def test_a_target_works_in_a_folder_of_any_name(copy: Path, target: str):
+    changed = ["--what-if=requirements.lock"] if target == "setup" else []
+    shown = make(copy, target, "ARGS=01 -p 'a=b c'", *changed)
+    assert shown.splitlines()[-1] == f".venv/bin/python|{WANTED[target]}"
+
+
+@pytest.mark.parametrize("target", ["audit", "lock"])  # they would ask the network
+def test_a_target_that_needs_the_network_can_be_read(copy: Path, target: str):
+    assert make(copy, "--dry-run", target)
+
+
+def test_clean_removes_the_environment_and_the_runs_only(copy: Path):
+    (copy / "runs").mkdir()
     make(copy, "clean")
-    assert not (copy / ".venv").exists() and (copy / "Makefile").exists()
+    left = {path.name for path in copy.iterdir()}
+    assert {"Makefile", "benchmarks"} <= left and not {".venv", "runs"} & left
 
 
 def test_jupyterlab_opens_the_lessons_and_its_kernels_are_given_folders_in_full(tmp_path: Path):

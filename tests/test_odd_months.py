@@ -86,6 +86,7 @@ def run_lesson() -> dict:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "changed"), ODD.values(), ids=ODD)
 @pytest.mark.filterwarnings("default")  # seaborn's, about what cannot be drawn
 def test_lesson_1_reads_odd_months_as_the_library_does(

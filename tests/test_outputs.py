@@ -42,6 +42,7 @@ def test_a_text_is_folded_as_a_terminal_shows_it(printed: str, seen: str):
     assert settled(whole) == seen
 
 
+@pytest.mark.slow
 def test_a_text_that_grows_is_folded_in_time():
     text, started = "", time.process_time()
     for step in range(20_000):

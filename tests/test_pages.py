@@ -52,6 +52,7 @@ def text_of(page: BeautifulSoup) -> str:
     return " ".join(page.body.get_text(" ").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "seen"),
     [
@@ -109,6 +110,7 @@ def test_a_styled_table_keeps_its_colours_and_its_caption(tmp_path: Path):
     assert re.search(r"\.own-\d+ #T_\w+ td {color: red}", own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kept",
     [
@@ -197,6 +199,7 @@ def test_pictures_beside_the_notebook_are_put_into_its_page(
         assert image.get("width") == ("30" if "width" in written else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [
@@ -258,6 +261,7 @@ def test_a_widget_is_shown_as_it_was_at_its_end(tmp_path: Path):
     assert "rows: 100% " + "█" * 20 in said and said.count("AS BEGUN") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -392,6 +396,7 @@ HARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARD)
 def test_no_html_takes_long_to_clean(tmp_path: Path, name: str):
     cell = shown({"text/html": HARD[name], "text/plain": "PLAIN"})
@@ -401,6 +406,7 @@ def test_no_html_takes_long_to_clean(tmp_path: Path, name: str):
     assert "</main>" in page
 
 
+@pytest.mark.slow
 def test_a_page_of_very_many_outputs_stays_small_and_says_what_it_left_out(tmp_path: Path):
     bundles = [{"text/html": f"<b>{number}</b>"} for number in range(15_000)]
     page = text_of_page(tmp_path, shown({"text/plain": "x" * 3_000_000}, *bundles))

@@ -167,6 +167,7 @@ with mlflow.start_run() as run:
     print(mlflow.artifacts.download_artifacts(run.info.artifact_uri + "/a.txt"))"""
 
 
+@pytest.mark.slow
 def test_a_step_that_uses_mlflow_as_it_is_keeps_its_files_outside_of_its_run(
     runs_dir: Path, tmp_path: Path
 ):

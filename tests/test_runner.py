@@ -30,6 +30,7 @@ def run_cells(tmp_path: Path) -> RunCells:
     return run
 
 
+@pytest.mark.slow
 def test_a_good_notebook_leaves_its_results_and_its_page(run_cells: RunCells):
     report = (
         "from taxi_lib.results import report_results; report_results(rmse=1.5, rows=3, none=None)"
@@ -45,6 +46,7 @@ def test_a_good_notebook_leaves_its_results_and_its_page(run_cells: RunCells):
     ]
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named_with_its_error_and_the_evidence_is_kept(run_cells: RunCells):
     run = run_cells("print('before')", "1 / 0", "print('after')")
     assert run.status == "failed"
@@ -53,20 +55,24 @@ def test_a_failing_cell_is_named_with_its_error_and_the_evidence_is_kept(run_cel
     assert "ZeroDivisionError" in Path(run.html).read_text()
 
 
+@pytest.mark.slow
 def test_a_failing_assert_without_a_message_shows_its_line(run_cells: RunCells):
     assert run_cells("assert 1 == 2").error.endswith("Work: AssertionError: assert 1 == 2")
 
 
+@pytest.mark.slow
 def test_a_notebook_that_ends_its_kernel_early_has_failed(run_cells: RunCells):
     run = run_cells("import sys; sys.exit(0)", "print('never')")
     assert run.status == "failed" and "nothing after that was run" in run.error
 
 
+@pytest.mark.slow
 def test_a_notebook_that_ends_its_kernel_within_its_last_cell_has_failed(run_cells: RunCells):
     run = run_cells("import sys\nif 1: sys.exit(0)\nprint('never')")
     assert run.status == "failed" and "nothing after that was run" in run.error
 
 
+@pytest.mark.slow
 def test_a_table_that_is_too_long_to_clean_is_left_out_of_the_page_and_kept_in_the_notebook(
     run_cells: RunCells,
 ):
@@ -75,6 +81,7 @@ def test_a_table_that_is_too_long_to_clean_is_left_out_of_the_page_and_kept_in_t
     assert Path(run.output).stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
 def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, parameters: dict):
     lines = []
@@ -89,16 +96,19 @@ def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, para
     assert lines == ["01 · cell 2/5 · 1. Test", *given, *later]
 
 
+@pytest.mark.slow
 def test_the_kernel_is_this_environments_and_works_in_the_run_folder(run_cells: RunCells):
     run = run_cells("import os, sys; print(sys.prefix, os.getcwd(), sep='\\n')")
     assert printed(run).split("\n")[:2] == [sys.prefix, str(Path(run.output).parent)]
 
 
+@pytest.mark.slow
 def test_the_kernel_sees_the_environment_that_it_was_given(run_cells: RunCells):
     run = run_cells("import os; print(os.environ['TAXI'])", env=os.environ | {"TAXI": "green"})
     assert printed(run) == "green\n"
 
 
+@pytest.mark.slow
 def test_the_page_shows_prose_tables_and_figures_and_nothing_that_acts(run_cells: RunCells):
     figure = """
 import matplotlib.pyplot as plt
@@ -123,12 +133,14 @@ def test_a_result_that_is_not_finite_or_no_value_of_json_is_refused(value: objec
         report_results(rmse=value)
 
 
+@pytest.mark.slow
 def test_numpys_numbers_and_arrays_are_results(run_cells: RunCells):
     report = "report_results(rmse=np.float32(0.5), errors=np.array([1, 2]))"
     run = run_cells(f"import numpy as np; from taxi_lib.results import report_results; {report}")
     assert run.results == {"rmse": 0.5, "errors": [1, 2]}
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_left_in_the_same_folder_is_kept_and_not_taken_for_this_one(
     run_cells: RunCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

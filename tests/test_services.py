@@ -66,6 +66,7 @@ def test_facts_come_in_the_shape_of_the_public_ones():
     assert dog["data"][0]["attributes"]["body"]
 
 
+@pytest.mark.slow
 def test_s3_keeps_an_object_and_is_empty_the_next_time():
     def client(endpoint: str):
         keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}

@@ -65,11 +65,13 @@ def child_of(lock_file: Path) -> int:
     return int(lock_file.with_suffix(".log").read_text().split()[1])
 
 
+@pytest.mark.slow
 def test_who_comes_second_joins(lock_file: Path):
     with share(lock_file) as first, share(lock_file) as second:
         assert first == second
 
 
+@pytest.mark.slow
 def test_the_program_and_its_children_are_gone_when_its_user_has_left(lock_file: Path):
     with share(lock_file) as port:
         child = child_of(lock_file)
@@ -77,6 +79,7 @@ def test_the_program_and_its_children_are_gone_when_its_user_has_left(lock_file:
     assert is_free(int(port)) and gone(child)
 
 
+@pytest.mark.slow
 def test_it_stays_while_one_user_is_left(lock_file: Path):
     with share(lock_file) as port:
         with share(lock_file):
@@ -85,6 +88,7 @@ def test_it_stays_while_one_user_is_left(lock_file: Path):
         assert not is_free(int(port))
 
 
+@pytest.mark.slow
 def test_it_stays_for_others_when_the_one_who_started_it_leaves(lock_file: Path):
     first = share(lock_file)
     port = first.__enter__()
@@ -95,12 +99,14 @@ def test_it_stays_for_others_when_the_one_who_started_it_leaves(lock_file: Path)
     assert is_free(int(port))
 
 
+@pytest.mark.slow
 def test_it_stops_when_its_user_fails(lock_file: Path):
     with pytest.raises(ZeroDivisionError), share(lock_file) as port:
         1 / 0  # noqa: B018
     assert is_free(int(port))
 
 
+@pytest.mark.slow
 def test_it_stops_when_its_user_is_killed(lock_file: Path):
     command = [sys.executable, "-c", USER, str(lock_file)]
     user = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
@@ -112,6 +118,7 @@ def test_it_stops_when_its_user_is_killed(lock_file: Path):
     assert is_free(port)
 
 
+@pytest.mark.slow
 def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file: Path):
     with share(lock_file) as port:
         child = child_of(lock_file)
@@ -132,6 +139,7 @@ def test_a_program_whose_supervisor_was_killed_is_stopped_by_who_starts_the_next
     assert is_free(int(port)) and is_free(int(again))
 
 
+@pytest.mark.slow
 def test_it_outlives_the_notebook_that_started_it_when_another_uses_it(
     lock_file: Path, tmp_path: Path
 ):
@@ -159,6 +167,7 @@ import os; os.kill(os.getpid(), 9)"""
     assert is_free(int(port)) and gone(child.pid)
 
 
+@pytest.mark.slow
 def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Path):
     starter = share(lock_file)
     port = starter.__enter__()
@@ -168,6 +177,7 @@ def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Pat
     assert is_free(int(port)) and time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 def test_two_who_start_at_once_share_one(lock_file: Path):
     slow = SERVICE.replace("child =", "import time; time.sleep(2); child =")
 

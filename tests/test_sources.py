@@ -66,6 +66,7 @@ def save_with_others(trips: pd.DataFrame, path: Path) -> None:
     pd.concat([five_trips(), trips[list(five_trips())].tail(50)]).to_parquet(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "save",
     [
@@ -93,6 +94,7 @@ def test_a_made_up_month_that_is_sent_for_a_real_one_is_not_kept(data_dir: Path,
     assert list(data_dir.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", ["2021-01", "2021-02", "2023-01", "2023-02"])
 def test_a_real_month_is_never_taken_for_a_made_up_one(month: str):
     path = real_month_path(month)
@@ -115,6 +117,7 @@ def test_beside_a_real_month_a_missing_one_is_missing(write_month: WriteMonth):
         fetch_months("2021-01", "2021-02")
 
 
+@pytest.mark.slow
 def test_the_held_out_month_is_as_real_as_the_training_month(write_month: WriteMonth):
     write_month("2021-01")
     (training,) = fetch_months("2021-01")

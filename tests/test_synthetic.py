@@ -80,12 +80,14 @@ def kept(trips):
     return trips.assign(PU_DO=pair)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", ANY_MONTHS)
 def test_the_same_month_is_made_twice_alike(month):
     np.random.seed(1)  # what others do to the global state does not matter
     pd.testing.assert_frame_equal(made(month), make_month(month))
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_month():
     code = (
         "import pandas as pd; from taxi_lib.trips.synthetic import make_month;"
@@ -100,6 +102,7 @@ def test_two_months_differ():
     assert not made("2021-01").head(1000).equals(made("2031-12").head(1000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", ANY_MONTHS)
 def test_the_file_has_the_columns_and_types_of_the_real_one(month, tmp_path):
     made(month).to_parquet(tmp_path / "made.parquet", index=False)
@@ -115,6 +118,7 @@ def test_the_types_in_memory_are_those_of_the_real_month(month):
     assert made(month).dtypes.to_dict() == real(month).dtypes.to_dict()
 
 
+@pytest.mark.slow
 def test_a_month_is_made_in_well_under_a_second():
     make_month("2021-01")  # reads the table
     start = time.process_time()
@@ -122,6 +126,7 @@ def test_a_month_is_made_in_well_under_a_second():
     assert time.process_time() - start < 1
 
 
+@pytest.mark.slow
 def test_importing_it_is_light():
     code = "import sys, taxi_lib.trips.synthetic; print({m.split('.')[0] for m in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -203,6 +208,7 @@ def test_as_many_trips_as_in_the_real_month(month):
     assert share == pytest.approx(len(kept(real(month))) / len(real(month)), abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", REAL_MONTHS)
 @pytest.mark.parametrize("quantile", [0.5, 0.95])
 def test_durations_are_those_of_the_real_month(month, quantile):
@@ -224,6 +230,7 @@ def test_zones_are_as_popular_as_in_the_real_month(month, column):
     assert ours.sub(theirs, fill_value=0).abs().sum() / 2 < 0.1  # share of trips to be moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("month", REAL_MONTHS)
 def test_the_day_has_the_rhythm_of_the_real_month(month):
     def rhythm(trips):
@@ -238,6 +245,7 @@ def test_the_day_has_the_rhythm_of_the_real_month(month):
     assert (ours["mean"] / theirs["mean"])[busy].between(0.65, 1.25).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year", ["2021", "2023"])
 def test_linear_models_land_where_they_do_on_the_real_months(year):
     ours, theirs = {}, {}

@@ -196,6 +196,7 @@ def lose(folder: Path) -> None:
     (folder / "model.skops").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tamper", "told", "told_without_fingerprints"),
     [

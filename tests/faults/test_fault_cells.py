@@ -68,6 +68,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(zip(COMMANDS, raised(run), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", COMMANDS)
 def test_a_command_that_fails_is_an_error_of_its_cell(commands: dict[str, str], source: str):
     told = COMMANDS[source]
@@ -79,6 +80,7 @@ def run_cells(folder: Path, *sources: str, **arguments: object) -> NotebookRun:
     return run_path(write_cells(folder, *sources), folder / "run", **arguments)
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_ends_its_notebook_and_log_and_page_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -93,6 +95,7 @@ def test_a_command_that_fails_ends_its_notebook_and_log_and_page_say_so(
     assert "ended with status 4" in Path(run.html).read_text()
 
 
+@pytest.mark.slow
 def test_a_tagged_cell_may_raise_and_what_fails_later_is_named(tmp_path: Path):
     path = write_cells(tmp_path, "int('twenty')", "x = 1", "print('on')", "x / 0", "print('never')")
     run = run_path(tag(path, ["raises-exception"], 0, 1), tmp_path / "run")
@@ -103,6 +106,7 @@ def test_a_tagged_cell_may_raise_and_what_fails_later_is_named(tmp_path: Path):
     assert cells[mark + 1].source == "x / 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tags", [["raises-exception"], "raises-exception"])
 def test_a_notebook_whose_tagged_cell_raises_is_completed_and_shows_the_error(
     tmp_path: Path, tags: object
@@ -113,6 +117,7 @@ def test_a_notebook_whose_tagged_cell_raises_is_completed_and_shows_the_error(
     assert "papermill-error-cell" not in Path(run.output).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "told"),
     [
@@ -130,6 +135,7 @@ def test_a_tagged_cell_may_raise_but_not_leave_early_die_or_hang(
     assert "never" not in printed(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "told"),
     [
@@ -144,6 +150,7 @@ def test_a_notebook_that_leaves_early_says_why(tmp_path: Path, source: str, told
     assert run.error == f"cell 4/5 · Work: {told}, and nothing after that was run"
 
 
+@pytest.mark.slow
 def test_quit_at_the_very_end_leaves_nothing_out(tmp_path: Path):
     assert run_cells(tmp_path, "quit()").status == "completed"
 
@@ -165,6 +172,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ERRORS)
 def test_an_error_is_told_by_its_own_name_and_first_line(tmp_path: Path, source: str):
     run = run_cells(tmp_path, source, "print('never')", cell_seconds=20)
@@ -176,6 +184,7 @@ def failed(error: BaseException) -> CellFailedError:
     return CellFailedError(0, describe(error, ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -203,6 +212,7 @@ def test_signals_and_statuses_are_told_apart():
         assert str(CommandFailedError(code, "!x")).endswith(told)
 
 
+@pytest.mark.slow
 def test_the_copy_that_papermill_left_after_a_failure_names_the_right_cell(tmp_path: Path):
     copy = run_cells(tmp_path, "x = 1", "x / 0", "print('never')")
     again = Path(copy.output).rename(tmp_path / "02_again.ipynb")
@@ -214,6 +224,7 @@ def test_the_copy_that_papermill_left_after_a_failure_names_the_right_cell(tmp_p
     assert run.cell == "x / 0"
 
 
+@pytest.mark.slow
 def test_what_run_reads_beside_the_notebook_is_found_and_is_an_input(tmp_path: Path):
     (tmp_path / "work" / "sub").mkdir(parents=True)
     (tmp_path / "work" / "sub" / "helper.py").write_text("answer = 42")
@@ -238,12 +249,14 @@ def test_what_run_reads_beside_the_notebook_is_found_and_is_an_input(tmp_path: P
     assert find(contract, changed, {}) == (None, "helpers, helper.py was changed")
 
 
+@pytest.mark.slow
 def test_run_prefers_what_the_notebook_has_written_itself(tmp_path: Path):
     (tmp_path / "step.py").write_text("print('stale')")
     run = run_cells(tmp_path, "%%writefile step.py\nprint('fresh')", "%run step")
     assert printed(run).endswith("fresh\n") and run.reads == {}
 
 
+@pytest.mark.slow
 def test_a_failing_assert_counts_whatever_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -295,6 +308,7 @@ def test_a_name_that_was_not_found_and_lies_beside_the_notebook_is_named(
     assert (hint in told) == bool(name) == ("--work-beside" in told)
 
 
+@pytest.mark.slow
 def test_what_lies_beside_is_named_in_a_notebooks_failure_and_found_when_it_works_there(
     with_files: Path,
 ):
@@ -335,12 +349,14 @@ def test_a_second_try_is_for_what_may_pass_by_the_type_of_its_error(error: Excep
         error.close()
 
 
+@pytest.mark.slow
 def test_a_cell_asks_for_a_second_try_by_its_tag(tmp_path: Path):
     path = write_cells(tmp_path, "raise ValueError('once')")
     assert not run_path(path, tmp_path / "run").is_retryable
     assert run_path(tag(path, ["retry"]), tmp_path / "run").is_retryable
 
 
+@pytest.mark.slow
 def test_an_error_and_a_log_hold_nothing_that_acts_on_a_terminal(tmp_path: Path):
     shout = "print('\\x1b]0;owned\\x07\\x1b[31mred\\x1b[0m', end='\\r\\n')"
     run = run_cells(tmp_path, shout, "raise ValueError('\\x1b[2Ja\\x08b\\u202ec\\x9b1m\\rd')")

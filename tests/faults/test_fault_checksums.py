@@ -150,6 +150,7 @@ def test_a_record_that_you_have_written_yourself_counts(write_month: WriteMonth)
         fetch_months("2021-01")
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_no_hindrance(
     write_month: WriteMonth, runs_dir: Path, data_dir: Path
 ):

@@ -292,6 +292,7 @@ def test_an_empty_month_is_fetched_when_the_source_allows(
     assert fetch_months("2021-01", source=source)[0].path.read_bytes() == month
 
 
+@pytest.mark.slow
 def test_two_runs_folders_may_share_a_data_folder(
     data_dir: Path, tlc_sends: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -421,6 +422,7 @@ def say_ready_and_fetch(place: Path) -> Path:
     return fetch_path("2021-01")
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_once(
     data_dir: Path, tlc_sends: Callable, month: bytes, tmp_path: Path
 ):
@@ -460,6 +462,7 @@ def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
     assert files(data_dir) == WHOLE
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_mid_download_leaves_nothing(
     data_dir: Path, tlc_sends: Callable, month: bytes
 ):

@@ -35,6 +35,7 @@ def run_cells(folder: Path, *sources: str, **arguments: object) -> NotebookRun:
     return run_path(write_cells(folder, *sources), folder / "run", **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
     ["os.kill(os.getpid(), 9)", "os._exit(0)", "os._exit(1)", "import ctypes; ctypes.string_at(0)"],
@@ -46,6 +47,7 @@ def test_a_kernel_that_dies_in_a_cell_is_a_failure_worth_a_second_try(tmp_path: 
     assert Path(run.html).is_file()
 
 
+@pytest.mark.slow
 def test_a_cell_that_runs_out_of_memory_is_named(tmp_path: Path):
     greedy = """import resource
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
@@ -80,6 +82,7 @@ def small_group(tmp_path: Path) -> Iterator[Path]:
     pytest.skip("control groups cannot be made here: not Linux, or not root")
 
 
+@pytest.mark.slow
 def test_a_kernel_that_the_system_kills_for_want_of_memory_is_a_failure_worth_a_second_try(
     tmp_path: Path, small_group: Path
 ):
@@ -90,12 +93,14 @@ def test_a_kernel_that_the_system_kills_for_want_of_memory_is_a_failure_worth_a_
     assert run.cell == greedy
 
 
+@pytest.mark.slow
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path):
     run = run_cells(tmp_path, "import time; time.sleep(600)", cell_seconds=1)
     assert run.error == "cell 4/4 · Work: it took longer than 1 seconds and was stopped"
     assert run.seconds < 60 and not run.is_retryable
 
 
+@pytest.mark.slow
 def test_a_notebook_that_no_interrupt_can_reach_is_stopped(tmp_path: Path):
     deaf = "import re; re.match('(a+)+$', 'a' * 50 + 'b')"  # one call, which keeps the GIL
     run = run_cells(tmp_path, deaf, notebook_seconds=4)
@@ -127,6 +132,7 @@ while len(list(begun.parent.glob("begun-*"))) < len(escapes):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "told", "limits"),
     [
@@ -219,11 +225,13 @@ with open({str(folder / "stream")!r}, "w") as stream:
     return texts
 
 
+@pytest.mark.slow
 def test_what_a_notebook_writes_reaches_no_terminal(told: dict[str, str]):
     assert told["terminal"] == ""
     assert "no terminal: True\nNo such device or address\n" in told["log"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["log", "notebook", "stream"])
 def test_a_secret_is_hidden_in_whatever_way_it_is_written(told: dict[str, str], where: str):
     text = told[where]
@@ -235,10 +243,12 @@ def test_a_secret_is_hidden_in_whatever_way_it_is_written(told: dict[str, str], 
     assert text.index("child <") < text.index("print <") < text.index("given <")
 
 
+@pytest.mark.slow
 def test_what_is_written_after_the_last_cell_is_in_the_log(told: dict[str, str]):
     assert told["log"].endswith(f"at exit <{MASK}>\n")
 
 
+@pytest.mark.slow
 def test_last_words_are_in_the_log(tmp_path: Path):
     die = "import os; print('before'); os.write(2, b'free(): invalid pointer'); os.abort()"
     assert "free(): invalid pointer" in Path(run_cells(tmp_path, die).log).read_text()
@@ -264,6 +274,7 @@ def test_no_more_is_held_back_than_may_begin_a_secret():
     ]
 
 
+@pytest.mark.slow
 def test_what_lies_beside_a_notebook_comes_after_what_is_installed(tmp_path: Path):
     """It may be in the folder of the run, too: another notebook has written it there."""
     for folder in (tmp_path, tmp_path / "run"):
@@ -292,6 +303,7 @@ def test_what_lies_beside_a_notebook_comes_after_what_is_installed(tmp_path: Pat
 HALF = r"\ud83d"  # of a character: no file in UTF-8 can hold it
 
 
+@pytest.mark.slow
 def test_half_a_character_is_shown_as_an_escape_wherever_it_comes_from(tmp_path: Path):
     say = f"""from IPython.display import HTML, display
 from taxi_lib.results import report_results
@@ -319,6 +331,7 @@ print(info["transport"], oct(os.stat(os.path.dirname(file)).st_mode)[-3:], bool(
 print(file)"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shorter", "transport"), [(True, "ipc"), (False, "tcp")])
 def test_a_long_path_for_temporary_files_stops_no_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shorter: bool, transport: str
@@ -345,6 +358,7 @@ def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pyte
         pass
 
 
+@pytest.mark.slow
 def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tmp_path: Path):
     run = run_cells(tmp_path, "for _ in range(50): print('x' * 1_000_000)")
     assert run.status == "completed"
@@ -353,6 +367,7 @@ def test_fifty_megabytes_of_output_leave_a_page_that_opens_and_a_log_with_all(tm
     assert Path(run.log).stat().st_size > 50_000_000
 
 
+@pytest.mark.slow
 def test_ten_thousand_lines_are_all_in_the_log(tmp_path: Path):
     lines: list[str] = []
     run = run_cells(tmp_path, "for n in range(10_000): print('line', n)", on_text=lines.append)
@@ -361,6 +376,7 @@ def test_ten_thousand_lines_are_all_in_the_log(tmp_path: Path):
     assert printed(run).endswith("line 9999\n")
 
 
+@pytest.mark.slow
 def test_another_python3_kernel_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -397,6 +413,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 def test_every_value_arrives_as_it_was_given_and_none_becomes_code(tmp_path: Path):
     imports = "from datetime import date\nfrom pathlib import Path\nfrom typing import Literal\n"
     empty = {"str": "''", "int": "0", "float": "0.0", "bool": "True", "list": "[]", "dict": "{}"}
@@ -415,6 +432,7 @@ def test_every_value_arrives_as_it_was_given_and_none_becomes_code(tmp_path: Pat
     assert not (tmp_path / "run" / "injected").exists()
 
 
+@pytest.mark.slow
 def test_names_with_dots_do_not_share_files(tmp_path: Path):
     for name in ("02_model_v1.0", "02_model_v1.1"):
         write_cells(tmp_path, f"print({name!r})", name=name)
@@ -423,6 +441,7 @@ def test_names_with_dots_do_not_share_files(tmp_path: Path):
         assert (tmp_path / "run" / f"{name}.log").read_text().endswith(f"{name}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
 def test_a_notebook_of_an_older_format_has_no_cell_ids_and_runs(tmp_path: Path):
     path = write_cells(tmp_path, "1", "1 / 0")
@@ -436,12 +455,14 @@ def test_a_notebook_of_an_older_format_has_no_cell_ids_and_runs(tmp_path: Path):
         assert run.cell == "1 / 0"
 
 
+@pytest.mark.slow
 def test_an_executed_copy_is_refused(tmp_path: Path):
     run = run_path(write_cells(tmp_path, "1"), tmp_path / "run", {"greeting": "ho"})
     with pytest.raises(ContractError, match="is an executed copy, with parameters put in: run"):
         read_contract(Path(run.output))
 
 
+@pytest.mark.slow
 def test_an_error_that_only_quotes_a_busy_store_is_for_good(tmp_path: Path):
     quoting = "raise ValueError('somebody said: database is locked')"
     assert not run_cells(tmp_path, quoting).is_retryable
@@ -449,6 +470,7 @@ def test_an_error_that_only_quotes_a_busy_store_is_for_good(tmp_path: Path):
     assert run_cells(tmp_path, busy).is_retryable
 
 
+@pytest.mark.slow
 def test_a_result_that_is_no_mapping_leaves_the_evidence(tmp_path: Path):
     spoil = """from IPython.display import display
 display({"application/vnd.taxi-workbook.results+json": [1]}, raw=True)"""
@@ -462,6 +484,7 @@ def test_an_empty_run_tag_is_refused() -> None:
         stop_tagged("")
 
 
+@pytest.mark.slow
 def test_a_path_reaches_the_cell_in_full_also_by_default(tmp_path: Path):
     (tmp_path / "table.csv").write_text("here")
     line = 'table: "Path" = "table.csv"  # what is read'
@@ -471,6 +494,7 @@ def test_a_path_reaches_the_cell_in_full_also_by_default(tmp_path: Path):
     assert printed(run) == "here\n"
 
 
+@pytest.mark.slow
 def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
     report = "from taxi_lib.results import report_results; report_results(rmse={}, {})"
     promise = "rmse: float  # minutes [0 to 60]\nrows: int  # read"
@@ -486,6 +510,7 @@ def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
         assert Path(run.html).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [-1, 1])
 def test_a_clock_that_jumps_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
@@ -505,6 +530,7 @@ def test_a_month_that_has_not_begun_by_the_clock_is_refused(tmp_path: Path):
         read_contract(path).check({"month": "2099-12"})
 
 
+@pytest.mark.slow
 def test_unicode_and_spaces_in_every_path(tmp_path: Path):
     folder = tmp_path / "räume mit {leer}zeichen #1 '日本'"
     folder.mkdir()
@@ -512,6 +538,7 @@ def test_unicode_and_spaces_in_every_path(tmp_path: Path):
     assert printed(run) == f"{folder / 'run'}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", [None, "/proc", "/proc/nowhere"])
 def test_a_home_that_is_not_there_or_not_writable(tmp_path: Path, home: str | None):
     env = {name: value for name, value in os.environ.items() if name != "HOME"}

@@ -49,6 +49,7 @@ def whole(tmp_path: Path) -> bytes:
     return write_cells(tmp_path, "print(greeting)", name="01_odd").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -132,6 +133,7 @@ def test_a_file_that_one_may_not_read_is_told_so(tmp_path: Path, whole: bytes):
     assert told.stderr.startswith("01_odd.ipynb cannot be read (Permission denied): ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "told"),
     [
@@ -195,6 +197,7 @@ def test_two_tagged_cells_are_refused_in_whatever_form_they_are_tagged(write: Wr
         read_contract(write(a_cell(None, metadata={"tags": "parameters"}), second))
 
 
+@pytest.mark.slow
 def test_values_are_put_behind_the_code_cell_that_is_tagged(tmp_path: Path):
     tagged = {"tags": ["parameters"]}
     cells = [
@@ -217,6 +220,7 @@ def test_values_are_put_behind_the_code_cell_that_is_tagged(tmp_path: Path):
     assert code_of(executed.cells[1:]) == code_of(read_notebook(path).cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
 def test_a_notebook_of_an_old_format_runs_with_its_values(tmp_path: Path, version: int):
@@ -274,6 +278,7 @@ def test_headings_are_those_that_the_page_shows(source: str, found: list):
     assert headings(source) == found
 
 
+@pytest.mark.slow
 def test_the_place_of_a_failure_is_the_nearest_heading_of_any_level(tmp_path: Path):
     path = write_cells(tmp_path, "1", "1 / 0")
     notebook = nbformat.read(path, as_version=4)

@@ -112,6 +112,7 @@ def make_older(store: Path) -> None:
     change(store, "UPDATE alembic_version SET version_num = '75868b020152'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "fault", "remedy"),
     [
@@ -132,6 +133,7 @@ def test_a_store_that_is_of_no_use_is_refused_and_left_as_it_is(
     assert store.read_bytes() == spoiled
 
 
+@pytest.mark.slow
 def test_a_store_that_was_moved_away_is_followed_by_a_new_one(store: Path):
     store.rename(store.with_name("away.db"))
     assert exit_code(start(use_store, store.parent)) == 0
@@ -178,6 +180,7 @@ def use_store_on_a_full_disk(runs_dir: Path) -> None:
         use_store(runs_dir)
 
 
+@pytest.mark.slow
 def test_a_store_that_a_full_disk_left_half_made_is_made_once_there_is_room(runs_dir: Path):
     assert exit_code(start(use_store_on_a_full_disk, runs_dir)) == 0
     assert not (runs_dir / "mlflow.db").exists()
@@ -185,6 +188,7 @@ def test_a_store_that_a_full_disk_left_half_made_is_made_once_there_is_room(runs
     assert (runs_dir / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_store_whose_making_was_killed_is_made_by_the_next(runs_dir: Path):
     process = start(use_store, runs_dir)
     while not (partial := runs_dir / "mlflow.part.db").exists():
@@ -205,6 +209,7 @@ def test_half_a_store_that_was_left_behind_is_no_hindrance(runs_dir: Path):
     assert not (runs_dir / "mlflow.part.db").exists()
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_deleted_is_restored_with_its_runs(
     store: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -223,6 +228,7 @@ def test_an_experiment_that_was_deleted_is_restored_with_its_runs(
     assert len(mlflow.search_runs([number])) == 3
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_gone_for_good_is_made_anew(store: Path):
     number = tracking.use_store()
     mlflow.MlflowClient().delete_experiment(number)
@@ -240,6 +246,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_for_mlflow_is_named(tmp_path: Path):
     path = tmp_path / "mlflow" / "__init__.py"
     path.parent.mkdir()
