@@ -3,6 +3,15 @@
 import os
 import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    # Until there is something to clean up.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
+# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
+# that happens to lie there is not meant.
+if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
+    del sys.path[0]
+# isort: split (the imports below come after that)
 import time
 from contextlib import suppress
 from io import TextIOWrapper
@@ -18,13 +27,6 @@ from taxi_lib.runner import past_runs
 from taxi_lib.runner.console import say, show
 from taxi_lib.services.processes import module
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    # Until there is something to clean up.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
-# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
-# that happens to lie there is not meant.
-if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
-    del sys.path[0]
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,

@@ -209,11 +209,11 @@ def test_bare_papermill_gives_the_same_results_in_the_folder_of_the_lessons(tmp_
 
 MONTH = """month: str = "2021-01"  # [month]
 source: str = "auto"  # where from [one of auto, local, tlc, synthetic]"""
-READ_A_MONTH = """from IPython.display import Markdown, display
+READ_A_MONTH = """from IPython.display import display
 from taxi_lib.results import report_results
 from taxi_lib.trips import banner, fetch_months
 files = fetch_months(month, source=source)
-display(Markdown(banner(files)))
+display(banner(*files))
 report_results(data_source=files[0].source)"""
 
 
