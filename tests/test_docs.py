@@ -40,6 +40,13 @@ def anchors(page: Path) -> set[str]:
 
 
 @EVERY_PAGE
+def test_every_file_of_ours_that_a_page_names_exists(page: Path):
+    folders = "benchmarks|docs|notebooks|taxi_lib|tests|tools"
+    for path in re.findall(rf"(?<![\w/(])(?:{folders})/[\w/]*(?:\.\w+)?(?![\w…])", text_of(page)):
+        assert (ROOT / path).exists(), path
+
+
+@EVERY_PAGE
 def test_every_make_target_that_a_page_names_exists(page: Path):
     (phony,) = re.findall(r"^\.PHONY: (.+)$", text_of(ROOT / "Makefile"), flags=re.MULTILINE)
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", text_of(page), flags=re.MULTILINE))
