@@ -22,21 +22,11 @@ _BY_TEXT = _NAMESPACES | {"get_ipython"}  # what may read a name that is written
 
 @dataclass(frozen=True)
 class Setting:
-    """One place where a name is set.
-
-    Attributes
-    ----------
-    name : str
-        What is set.
-    node : ast.AST
-        Where, with its line.
-    made_of : tuple of ast.AST
-        What decides its value: the value, and the conditions that it is under.
-    """
+    """One place where a name is set."""
 
     name: str
-    node: ast.AST
-    made_of: tuple[ast.AST, ...] = ()
+    node: ast.AST  # the place
+    made_of: tuple[ast.AST, ...] = ()  # what decides the value: an expression, and conditions
 
     @cached_property
     def uses(self) -> set[str]:
@@ -65,14 +55,8 @@ def _without_magics(source: str) -> str:
 def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, ast.AST] | None:
     """Return the cell and the place where a name is first set without use of its old value.
 
-    ``month = month.strip()`` and ``if month is None: month = …`` use the old value.
-
-    Parameters
-    ----------
-    name : str
-        The name.
-    settings : iterable of (int, Setting)
-        All that the cells set, each with the number of its cell.
+    ``month = month.strip()`` and ``if month is None: month = …`` use the old value. Each setting
+    comes with the number of its cell.
     """
     derived = {name}
     for number, setting in settings:
@@ -86,14 +70,7 @@ def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, 
 def reads(code: ast.AST, names: set[str], *, at_once: bool = False) -> bool:
     """Tell whether code reads one of some names; as ``globals()["name"]`` or in a magic, too.
 
-    Parameters
-    ----------
-    code : ast.AST
-        What is looked at.
-    names : set of str
-        What is looked for.
-    at_once : bool
-        Leave out what only a later call of a function reads.
+    With `at_once`, what only a later call of a function reads does not count.
     """
     return bool(_read_by(_at_once(code) if at_once else ast.walk(code)) & names)
 
@@ -117,15 +94,7 @@ def _at_once(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def settings_in(body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()) -> Iterator[Setting]:
-    """Yield what code sets in the notebook's own namespace, in the order in which it stands.
-
-    Parameters
-    ----------
-    body : iterable of ast.AST
-        Statements or expressions.
-    under : tuple of ast.AST
-        The conditions that they are under.
-    """
+    """Yield what code sets in the notebook's own namespace, in order, `under` some conditions."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield Setting(node.name, node, (*node.body, *under))
@@ -171,12 +140,10 @@ def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
 def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]]:
     """Yield the parts of a statement or expression that set names, each with its condition."""
     match node:
-        case ast.If(test=test) | ast.While(test=test):
-            yield [test], ()
-            yield [*node.body, *node.orelse], (test,)
-        case ast.Match(subject=subject, cases=cases):
-            yield [subject], ()
-            yield list(cases), (subject,)
+        case ast.If(test=condition) | ast.While(test=condition) | ast.Match(subject=condition):
+            first, *rest = ast.iter_child_nodes(node)
+            yield [first], ()
+            yield rest, (condition,)
         case ast.Try() | ast.TryStar():
             yield node.body, ()
             yield [*node.handlers, *node.orelse], tuple(node.body)
@@ -194,12 +161,13 @@ def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]
 
 def _run_by_magic(call: ast.Call) -> ast.Module | None:
     """Return the code that a magic such as ``%%time`` runs as the notebook's own."""
-    is_magic = isinstance(call.func, ast.Attribute) and call.func.attr in (
-        "run_line_magic",
-        "run_cell_magic",
-    )
-    texts = [part.value for part in call.args if isinstance(part, ast.Constant)]
-    return parse(texts[-1]) if is_magic and texts[0] in _RUN_HERE else None
+    match call:
+        case ast.Call(
+            func=ast.Attribute(attr="run_line_magic" | "run_cell_magic"),
+            args=[ast.Constant(value=magic), *_, ast.Constant(value=code)],
+        ) if magic in _RUN_HERE:
+            return parse(code)
+    return None
 
 
 def _global_settings(scope: ast.AST) -> Iterator[Setting]:

@@ -1,8 +1,8 @@
-"""What each notebook takes and promises: its cells tagged ``parameters`` and ``results``.
+"""What each notebook takes and promises, read from its cells tagged ``parameters`` and ``results``.
 
-Each line of the first is ``name: type = default  # help``, and is checked before a kernel starts;
-each declaration in the second is ``name: type  # help``, and is checked after the notebook ran.
-A notebook without the first takes nothing.
+A line of the first is ``name: type = default  # help [limit]``: the value given is checked before
+a kernel starts. A line of the second is ``name: type  # help [limit]``: the result is checked when
+the notebook has run.
 """
 
 import ast
@@ -22,6 +22,8 @@ from taxi_lib.runner.assignments import Setting, parse, reads, set_again, settin
 from taxi_lib.runner.declarations import Line, parse_parameters, parse_results, short
 from taxi_lib.runner.fields import Field
 from taxi_lib.runner.notebook_file import headings, order, read_notebook, tagged
+
+Place = tuple[int, Setting]  # what code sets, with the number of its cell
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,8 @@ class Contract:
     def check(self, values: dict[str, object]) -> dict[str, Value]:
         """Return those of the values that this notebook takes, as their types.
 
-        Raises
-        ------
-        ContractError
-            When a value is of the wrong type or out of its limit, when the notebook would not use
-            it, or when two months are the same.
+        A value of another type or out of its limit is refused, and so are one that the notebook
+        would not use, and two equal months.
         """
         for name in sorted(values.keys() | self.references(values).keys()):
             if name in self.fixed:
@@ -78,9 +77,11 @@ class Contract:
 
     def _paths(self) -> dict[str, Value]:
         """Return the default paths in full: the kernel does not work where the notebook lies."""
-        paths = [p for p in self.parameters if p.is_path and isinstance(p.default, str)]
-        paths = [p for p in paths if p.name not in self.fixed]
-        return {p.name: p.check(str(self.path.parent / p.default)) for p in paths}
+        return {
+            p.name: p.check(str(self.path.parent / p.default))
+            for p in self.parameters
+            if p.is_path and isinstance(p.default, str) and p.name not in self.fixed
+        }
 
     def references(self, values: dict[str, Value]) -> dict[str, str]:
         """Return where the secrets are kept that it takes, by parameter, defaults included."""
@@ -88,35 +89,23 @@ class Contract:
         return {name: str(where) for name, where in secret.items() if where}
 
     def check_results(self, results: dict[str, Value]) -> None:
-        """Refuse results that are not what the notebook promised.
-
-        Raises
-        ------
-        ContractError
-            When one is missing, was not promised, or is of another type or out of its range.
-        """
-        for result in self.results:
-            if result.name not in results:
+        """Refuse results that are not what the notebook promised, if it promised any."""
+        promised = {result.name: result for result in self.results}
+        for name in [*promised, *results] if promised else []:
+            if name not in results:
                 raise ContractError(
-                    f"{result.name} was promised and not reported: report_results({result.name}=…)."
+                    f"{name} was promised and not reported: report_results({name}=…)."
                 )
-            result.check(results[result.name], strict=True)
-        promised = [result.name for result in self.results]
-        unknown = [name for name in results if promised and name not in promised]
-        if unknown:
-            raise ContractError(
-                f"{unknown[0]} was reported and not promised: add it to the results cell."
-            )
+            if name not in promised:
+                raise ContractError(
+                    f"{name} was reported and not promised: add it to the results cell."
+                )
+            promised[name].check(results[name], strict=True)
 
     def months(self, values: dict[str, object], needed: bool = False) -> dict[str, str]:
-        """Return the months it works on by parameter, defaults included.
+        """Return its months by parameter, defaults included.
 
-        Parameters
-        ----------
-        values : dict
-            As given to the notebook.
-        needed : bool
-            Leave out those that may be None: the notebook can do without.
+        With `needed`, those that may be None are left out: the notebook can do without them.
         """
         wanted = [p for p in self.parameters if p.is_month and not (needed and "None" in p.kinds)]
         months = {p.name: values.get(p.name, p.default) for p in wanted}
@@ -129,8 +118,7 @@ def read_contract(path: Path) -> Contract:
     Raises
     ------
     ContractError
-        When the file is no notebook, not one for Python, or has more than one parameters cell or
-        results cell, or one that is not well-formed.
+        When the file is no Python notebook, or its tagged cells are not well-formed.
     """
     notebook = read_notebook(path)
     takes, promises = (tagged(notebook, tag) for tag in ("parameters", "results"))
@@ -143,64 +131,69 @@ def read_contract(path: Path) -> Contract:
     results = tuple(parse_results("".join(promises), path.name))
     if not takes:
         return Contract(path, title, (), results)
-    before, after = _code_around(notebook)
-    later = [(number, made) for number, code in after.items() for made in settings_in(code.body)]
-    known = {setting.name for code in before for setting in settings_in(code.body)}
-    parameters, lines = parse_parameters(takes[0], path.name, known)
-    fixed = {}
-    for p in parameters:
-        fixed |= _unused(p.name, lines, later, path.name)
-    computed = {setting.name: line for line in lines for setting in settings_in([line.code])}
-    for name in computed.keys() - {p.name for p in parameters}:
-        fixed[name] = (
-            f"{name} cannot be given a value, because the parameters cell of {path.name} computes "
-            f"it in {short(computed[name].text)}: write a plain value there to make it a parameter."
-        )
-    others = tuple(line.text for line in lines)
-    return Contract(path, title, tuple(parameters), results, others, fixed)
+    before, after = _set_around(notebook)
+    known = {setting.name for _, setting in before}
+    parameters, others = parse_parameters(takes[0], path.name, known)
+    fixed = _fixed(parameters, others, after, path.name)
+    computed = tuple(line.text for line in others)
+    return Contract(path, title, tuple(parameters), results, computed, fixed)
 
 
-def _code_around(notebook: NotebookNode) -> tuple[list[ast.Module], dict[int, ast.Module]]:
-    """Return the code of the cells before the parameters cell, and after it by their numbers."""
-    before, after, found = [], {}, False
+def _set_around(notebook: NotebookNode) -> tuple[list[Place], list[Place]]:
+    """Return what is set by the cells before the parameters cell, and by those after it."""
+    before, after = [], []
+    found = before
     for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type != "code" or "skip-execution" in cell.metadata.tags:
+        if cell.cell_type != "code":
             continue
-        code = parse(cell.source)
         if "parameters" in cell.metadata.tags:
-            found = True
-        elif code and found:
-            after[number] = code
-        elif code:
-            before.append(code)
+            found = after
+        elif "skip-execution" not in cell.metadata.tags and (code := parse(cell.source)):
+            found += [(number, setting) for setting in settings_in(code.body)]
     return before, after
 
 
-def _unused(
-    name: str, lines: list[Line], later: list[tuple[int, Setting]], notebook: str
+def _fixed(
+    parameters: list[Field], others: list[Line], after: list[Place], notebook: str
 ) -> dict[str, str]:
-    """Return why a notebook would not use the value that a parameter is given, if it would not.
+    """Return why some names can be given no value, although the parameters cell sets them."""
+    cell = f"the parameters cell of {notebook}"
+    remedy = "write a plain value there to make it a parameter."
+    why = {
+        name: f"{cell} computes it in {short(line.text)}: {remedy}"
+        for line in others
+        for name in line.sets
+    }
+    for p in parameters:
+        why[p.name] = _why_unused(p.name, others, cell)
+        if again := set_again(p.name, after):
+            number, place = again
+            line = short(ast.unparse(place).splitlines()[0])
+            why[p.name] = (
+                f"cell {number} of {notebook} sets it again in {line}: take that line out, "
+                "or use another name there."
+            )
+    return {
+        name: f"{name} cannot be given a value, because {reason}"
+        for name, reason in why.items()
+        if reason
+    }
 
-    papermill assigns the values in a cell of their own, behind the parameters cell.
+
+def _why_unused(name: str, others: list[Line], cell: str) -> str:
+    """Return why the cell itself would not use a value; empty when it would.
+
+    papermill assigns the values in a new cell, behind the parameters cell.
     """
-    cell, why = f"the parameters cell of {notebook}", ""
-    early = {name}  # and the functions that read it when they are called
-    for line in lines:
-        sets = {setting.name for setting in settings_in([line.code])}
-        if name in sets:
+    why, early = "", {name}  # and the functions that read it when they are called
+    for line in others:
+        if name in line.sets:
             why = f"{cell} sets it again in {short(line.text)}: keep one of the two lines."
         elif reads(line.code, early, at_once=True):
             why = f"{cell} uses its default in {short(line.text)}: move that line to a cell below."
         elif reads(line.code, early):
-            early |= sets
-    if found := set_again(name, later):
-        number, place = found
-        line = short(ast.unparse(place).splitlines()[0])
-        why = (
-            f"cell {number} of {notebook} sets it again in {line}: take that line out, "
-            "or use another name there."
-        )
-    return {name: f"{name} cannot be given a value, because {why}"} if why else {}
+            early |= line.sets
+    return why
 
 
 def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None) -> list[Contract]:
@@ -209,16 +202,9 @@ def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None)
     Parameters
     ----------
     wanted : iterable of str
-        Numbers, names or their beginnings: ``"01"``, ``"1"``, ``"06_duration_prediction_prefect"``;
-        none means all.
+        Numbers, names or their beginnings, such as ``"1"`` or ``"06_duration"``; none means all.
     folder : pathlib.Path, optional
-        Where to look; the workbook's ``notebooks/`` when left out. In a folder of your own every
-        notebook counts, and those without a number come last.
-
-    Raises
-    ------
-    ContractError
-        When a name fits no notebook, or one of them cannot be run.
+        A folder of your own, where notebooks need no number; the workbook's when left out.
     """
     pattern = "*.ipynb" if folder else "[0-9]*.ipynb"
     folder = Path(folder or settings.notebooks_dir())
@@ -231,13 +217,7 @@ def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None)
 
 
 def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
-    """Refuse parameters that no notebook takes, and values that one of them refuses.
-
-    Raises
-    ------
-    ContractError
-        In one sentence, with the nearest name that is known.
-    """
+    """Refuse parameters that no notebook takes, and values that one of them refuses."""
     known = {parameter.name for contract in contracts for parameter in contract.parameters}
     fixed = {name for contract in contracts for name in contract.fixed}
     for name in values:

@@ -26,53 +26,36 @@ _NOT_A_FIELD = (AttributeError, KeyError, SyntaxError, TypeError, ValueError, Re
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a parameters cell that is no parameter: it computes its value, or has no name."""
+    """A line of a parameters cell that declares no parameter, and the names that it sets."""
 
     text: str
     code: ast.stmt
+    sets: set[str]
 
 
 def parse_parameters(source: str, notebook: str, known: set[str]) -> tuple[list[Field], list[Line]]:
     """Return the parameters that a cell declares, and its other lines.
 
-    Parameters
-    ----------
-    source : str
-        The cell's source.
-    notebook : str
-        Its notebook, for the message.
-    known : set of str
-        What the cells before it set, such as types that they import.
-
-    Raises
-    ------
-    ContractError
-        When a line contradicts itself, for example by a value of another type.
+    A line that contradicts itself is refused. `known` are the names that the cells before this
+    one set, such as types that they import.
     """
-    fields: dict[str, Field] = {}
-    others = []
-    known = set(known)
+    fields, others, known = {}, [], set(known)
     for node, line, comment in _statements(source, notebook, "parameters"):
         with _place_named(notebook, "parameters", line):
             field = _parameter(node, comment, known)
             if field and field.name in fields:
                 raise ContractError(f"{field.name} is declared twice: keep one of the lines.")
-        known |= {setting.name for setting in settings_in([node])}
+        sets = {setting.name for setting in settings_in([node])}
+        known |= sets
         if field:
             fields[field.name] = field
         elif not _is_idle(node):
-            others.append(Line(line.strip(), node))
+            others.append(Line(line, node, sets))
     return list(fields.values()), others
 
 
 def parse_results(source: str, notebook: str) -> Iterator[Field]:
-    """Yield the results that a cell promises; the code that reports them may follow.
-
-    Raises
-    ------
-    ContractError
-        When a result is declared with a type that no result can have.
-    """
+    """Yield the results that a cell promises; the code that reports them may follow."""
     for node, line, comment in _statements(source, notebook, "results"):
         if isinstance(node, ast.AnnAssign):
             with _place_named(notebook, "results", line):

@@ -9,6 +9,7 @@ import builtins
 import functools
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -106,12 +107,10 @@ class Field:
 
     Attributes
     ----------
-    name, type, help : str
+    name, type, help, limit : str
         As written in its cell; ``help`` is the comment behind the value, without the limit.
-    default : str, int, float, bool, list, dict or None
+    default : Value
         The value when none is given; None for a result.
-    limit : str
-        What the brackets in the comment say, such as ``1 to 100``; often empty.
     """
 
     name: str
@@ -155,16 +154,18 @@ class Field:
     def expected(self) -> str:
         """What a value has to be, in words."""
         if self.choices:
-            *first, last = map(str, self.choices)
-            return f"{', '.join(first)} or {last}" if first else last
-        is_json = len(self.kinds) == 1 and self.type.startswith(("list", "dict"))
-        kind = f"{self.type}, as JSON" if is_json else self.type
-        kind = "date such as 2021-01-31" if kind == "date" else kind
+            return _either(map(str, self.choices))
+        kind = "date such as 2021-01-31" if self.type == "date" else self.type
+        if len(self.kinds) == 1 and kind.startswith(("list", "dict")):
+            kind += ", as JSON"
         limit, _ = read_limit(self.limit) or (None, ())
         return f"{kind}, {limit.words or self.limit}" if limit else kind
 
     def check(self, value: object, strict: bool = False) -> Value:
         """Return the value as this field's type, or refuse it in one sentence.
+
+        Dates in ISO's notation and paths in full are returned as texts: papermill can write
+        nothing else as Python.
 
         Parameters
         ----------
@@ -172,17 +173,6 @@ class Field:
             A text from a command line will do, unless `strict`.
         strict : bool
             Convert nothing: the text ``"3"`` is no number.
-
-        Returns
-        -------
-        str, int, float, bool, list, dict or None
-            Dates in ISO's notation and paths in full, as texts: papermill can write nothing else
-            as Python.
-
-        Raises
-        ------
-        ContractError
-            With the field, the value and what was expected.
         """
         meant = value
         if isinstance(value, str) and not strict:
@@ -212,13 +202,7 @@ class Field:
         return _adapter(self.type, self.limit).json_schema() | labels
 
     def check_name(self) -> None:
-        """Refuse a text whose name sounds like a secret, and that is not marked as one.
-
-        Raises
-        ------
-        ContractError
-            With the name.
-        """
+        """Refuse a text whose name sounds like a secret, and that is not marked as one."""
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.name).casefold()
         could_be = self.kinds & {"str", "Any"} and not self.is_secret
         if could_be and _SECRET_WORDS.search(words):
@@ -243,12 +227,9 @@ class Field:
 
 
 def read_type(annotation: ast.expr) -> str:
-    """Return the type that an annotation names, in one spelling; it is read, never run.
+    """Return the type that an annotation names, in one spelling; raise if no field can have it.
 
-    Raises
-    ------
-    KeyError, SyntaxError, TypeError, ValueError
-        When no field can have that type.
+    The annotation is read, never run.
     """
     kind = _plain(annotation)
     _adapter(kind)
@@ -256,13 +237,7 @@ def read_type(annotation: ast.expr) -> str:
 
 
 def check_imported(annotation: ast.expr, known: set[str]) -> None:
-    """Refuse an annotation whose names a kernel would not know.
-
-    Raises
-    ------
-    ContractError
-        With the line that is missing.
-    """
+    """Refuse an annotation whose names a kernel would not know, and say what to import."""
     if known & {"*", "annotations"}:  # names that nobody sees, or types that are never looked at
         return
     names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
@@ -290,10 +265,7 @@ def members(kind: str) -> frozenset[str]:
 def find_limit(text: str, kind: str) -> str:
     """Return the limit that a text in brackets sets to values of a type; empty for other text.
 
-    Raises
-    ------
-    ContractError
-        When it is a limit of other types, or a limit that is misspelled.
+    A limit of other types and a misspelled one are refused.
     """
     limit, arguments = read_limit(text) or (None, ())
     if limit and _fits(limit, kind):
@@ -303,12 +275,16 @@ def find_limit(text: str, kind: str) -> str:
             return usual
     alike = (other for other in LIMITS if re.search(other.misspelled, text, re.IGNORECASE))
     if limit or any(_fits(other, kind) for other in alike):
-        *first, last = (f"[{known.example}]" for known in LIMITS)
+        known = _either(f"[{limit.example}]" for limit in LIMITS)
         raise ContractError(
-            f"[{text}] is no limit of {kind}: write it like {', '.join(first)} or {last}, "
-            "or without brackets."
+            f"[{text}] is no limit of {kind}: write it like {known}, or without brackets."
         )
     return ""
+
+
+def _either(texts: Iterable[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _fits(limit: Limit, kind: str) -> bool:
@@ -350,28 +326,20 @@ def _python_type(node: ast.expr, limit: str) -> Any:  # noqa: ANN401 (a type)
             return _python_type(left, limit) | _python_type(right, limit)
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
             return Literal[ast.literal_eval(choices)]
+        case ast.Subscript() if "Path" in ast.unparse(node):
+            raise ValueError("a path within a list would not be looked after")
         case ast.Subscript(value=ast.Name(id="list"), slice=part):
-            return list[_element(part, limit)]
+            return list[_python_type(part, limit)]
         case ast.Subscript(
             value=ast.Name(id="dict"), slice=ast.Tuple(elts=[ast.Name(id="str"), part])
         ):  # JSON has no other keys
-            return dict[str, _element(part, limit)]
-        case ast.Name(id=name):
-            return _simple_type(name, limit)
+            return dict[str, _python_type(part, limit)]
         case ast.Constant(value=None):
             return None
+        case ast.Name(id=name):
+            found, arguments = read_limit(limit) or (None, ())
+            added = found.narrow(name, *arguments) if found and name in found.types else []
+            if name in ("int", "float"):
+                added = [*added, BeforeValidator(_no_bool)]
+            return Annotated[TYPES[name], *added] if added else TYPES[name]
     raise ValueError(f"{ast.unparse(node)} is no type of a field")
-
-
-def _element(node: ast.expr, limit: str) -> Any:  # noqa: ANN401
-    if "Path" in ast.unparse(node):
-        raise ValueError("a path within a list would not be looked after")
-    return _python_type(node, limit)
-
-
-def _simple_type(name: str, limit: str) -> Any:  # noqa: ANN401
-    found, arguments = read_limit(limit) or (None, ())
-    added = found.narrow(name, *arguments) if found and name in found.types else []
-    if name in ("int", "float"):
-        added = [*added, BeforeValidator(_no_bool)]
-    return Annotated[TYPES[name], *added] if added else TYPES[name]

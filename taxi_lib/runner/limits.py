@@ -33,39 +33,19 @@ _REFERENCE = r"(env|block):[A-Za-z0-9_.-]+"
 
 @dataclass(frozen=True)
 class Limit:
-    """One way to limit a value.
+    """One way to limit a value: how it is written, and what it adds to a type of pydantic."""
 
-    Attributes
-    ----------
-    form : str
-        How it is written, with ``{}`` for its arguments: ``"{} to {}"``.
-    example : str
-        How a message shows it.
-    types : frozenset of str
-        The types that it limits.
-    narrow : callable
-        Takes one of the types and the arguments, and returns what pydantic adds to that type.
-    argument : str
-        The regular expression of an argument, with one group.
-    words : str
-        What a value has to be; the type and the limit itself when empty.
-    misspelled : str
-        A regular expression that finds texts that can only mean this limit.
-    in_part : bool
-        Whether a list of these types, or a type beside them, may have the limit too.
-    """
-
-    form: str
-    example: str
-    types: frozenset[str]
-    narrow: Callable[..., list[Any]]
-    argument: str = f"({_NUMBER})"
-    words: str = ""
-    misspelled: str = r"(?!)"
-    in_part: bool = False
+    form: str  # how it is written, with {} for its arguments
+    example: str  # how a message shows it
+    types: frozenset[str]  # the types that it limits
+    narrow: Callable[..., list[Any]]  # from a type and the arguments: what pydantic is to add
+    argument: str = f"({_NUMBER})"  # the regular expression of an argument
+    words: str = ""  # what a value has to be, where the limit's own text does not say it
+    misspelled: str = r"(?!)"  # the regular expression that finds what can only mean this limit
+    in_part: bool = False  # lists of these types, and types beside them, can have the limit too
 
     def arguments(self, text: str) -> tuple[str, ...] | None:
-        """Return the arguments of a limit that is written in this form; None for another text."""
+        """Return the arguments of a limit that is written in this form; None for other text."""
         pattern = re.escape(self.form).replace(r"\{\}", self.argument)
         match = re.fullmatch(pattern, text, re.IGNORECASE)
         return match.groups() if match else None

@@ -19,19 +19,10 @@ SHORTEST = 6  # characters of a secret: shorter ones turn up in names and number
 
 
 def reveal(name: str, reference: str) -> str:
-    """Return the secret that a reference leads to.
+    """Return the secret of a parameter that a reference leads to.
 
-    Parameters
-    ----------
-    name : str
-        The parameter, for the message.
-    reference : str
-        ``env:VARIABLE``, or ``block:NAME`` for a Secret block on Prefect's server.
-
-    Raises
-    ------
-    ContractError
-        When there is no such variable or block, or it holds what cannot be hidden.
+    The reference is ``env:VARIABLE``, or ``block:NAME`` for a Secret block on Prefect's server. A
+    secret that is not there, or that cannot be hidden, is refused.
     """
     secret = _find(name, reference)
     if fault := _not_to_hide(secret, name):
@@ -43,7 +34,7 @@ def reveal(name: str, reference: str) -> str:
 
 
 def _not_to_hide(secret: str, name: str) -> str:
-    """Return why a secret would hide more than itself; empty when it would not."""
+    """Return why hiding a secret would hide more than itself; empty when it would not."""
     text = secret.strip().casefold()
     if len(text) < SHORTEST:
         return f"fewer than {SHORTEST} characters" if text else "nothing"
@@ -99,13 +90,7 @@ def mask_all(value: object, secrets: Iterable[str]) -> object:
 
 
 class Veil:
-    """Hides secrets in a text that comes in pieces: one may be split between two of them.
-
-    Parameters
-    ----------
-    secrets : iterable of str
-        What is hidden.
-    """
+    """Hides secrets in a text that comes in pieces: one may be split between two of them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.spellings = _all_spellings(secrets)

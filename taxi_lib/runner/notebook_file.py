@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from taxi_lib.errors import ContractError
 from taxi_lib.runner.screen import visible
 
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
-_ABOUT = ("kernelspec", "language_info")
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 _NUMBERS = re.compile(r"\d+(?:[\W_]+\d+)*")
 
@@ -22,32 +21,23 @@ _NUMBERS = re.compile(r"\d+(?:[\W_]+\d+)*")
 def read_notebook(path: Path) -> NotebookNode:
     """Read a notebook, if it can be run here, in the form in which it is run.
 
-    All that runs or looks at a notebook takes it from here, so that all see the same cells. Older
-    formats are brought up to date, outputs and what is null are left out, and only code cells
-    keep the tag ``parameters``: papermill would put the values behind tagged prose, where the
-    defaults come after them and win.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        Of format 4.5, each cell with an id, a text as its source, and a list of tags.
-
-    Raises
-    ------
-    ContractError
-        When the file is no notebook, not one for Python, or one that papermill has written.
+    Whatever runs a notebook or looks at one reads it here, so that all see the same cells. Older
+    formats are brought up to date, outputs and empty entries are left out, and only code cells
+    keep the tag ``parameters``: papermill would put the values behind tagged prose, and the
+    defaults, which come after them, would win. A file that is no notebook, not one for Python, or
+    one that papermill has written is refused.
     """
-    told = _up_to_date(_parsed(path), path.name)
-    metadata = _filled(told.get("metadata"), "metadata", path.name)
+    content = _up_to_date(_read_json(path), path.name)
+    metadata = _mapping(content.get("metadata"), "metadata", path.name)
     metadata.pop("papermill", None)  # left by an earlier run
     _check_language(metadata, path.name)
-    metadata["kernelspec"] = KERNEL  # with which it is run, whatever it said
-    cells, ids = [], set()
-    for number, cell in enumerate(told["cells"], start=1):
-        cells.append(_cell(cell, number, path.name))
-        if cells[-1]["id"] in ids:
-            cells[-1]["id"] = f"cell-{number}-of-{len(told['cells'])}"
-        ids.add(cells[-1]["id"])
+    metadata["kernelspec"] = KERNEL  # it is run with this one, whatever it named
+    cells = [_cell(cell, n, path.name) for n, cell in enumerate(content["cells"], start=1)]
+    ids = set()
+    for number, cell in enumerate(cells, start=1):
+        if cell["id"] in ids:
+            cell["id"] = f"cell-{number}-of-{len(cells)}"
+        ids.add(cell["id"])
     notebook = nbformat.from_dict(
         {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
     )
@@ -84,7 +74,9 @@ def label(name: str) -> str:
 
 def headings(source: str) -> list[tuple[int, str]]:
     """Return the headings in a text in Markdown, each with its level from 1 to 6."""
-    tokens = _markdown().parse(source)
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").parse(source)
     return [
         (int(token.tag[1:]), inline.content)
         for token, inline in pairwise(tokens)
@@ -108,24 +100,18 @@ def is_error_mark(cell: NotebookNode) -> bool:
     return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
 
 
-@cache
-def _markdown() -> Any:  # noqa: ANN401 (its module is imported when it is needed)
-    from markdown_it import MarkdownIt
-
-    return MarkdownIt("commonmark")
-
-
-def _no_notebook(name: str, why: str, remedy: str = "give the file another name") -> ContractError:
+def _no_notebook(name: str, why: str, remedy: str = "save it with JupyterLab") -> ContractError:
     return ContractError(f"{name} is not a notebook ({why}): {remedy}.")
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """Return what a file of JSON holds, in whatever Unicode it is written."""
+    another = "give the file another name"
     try:
         if path.is_dir():
-            raise _no_notebook(path.name, "it is a folder")
+            raise _no_notebook(path.name, "it is a folder", another)
         if path.exists() and not path.is_file():
-            raise _no_notebook(path.name, "it is no plain file")
+            raise _no_notebook(path.name, "it is no plain file", another)
         raw = path.read_bytes()
     except OSError as error:
         raise ContractError(
@@ -135,114 +121,109 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not raw.strip(b"\0 \t\r\n"):
         raise _no_notebook(path.name, "it is empty", "take it from a copy, or remove it")
     try:
-        # Bytes, not text: json finds out about a byte order mark and about UTF-16.
-        told = visible(json.loads(raw))
+        # Bytes, not text: json recognizes a byte order mark and UTF-16.
+        content = visible(json.loads(raw))
     except json.JSONDecodeError as error:
-        raise _not_json(path.name, error) from error
+        raise _no_notebook(path.name, *_not_json(error)) from error
     except UnicodeDecodeError as error:
-        raise _no_notebook(path.name, "it holds no text") from error
+        raise _no_notebook(path.name, "it holds no text", another) from error
     except RecursionError as error:
-        raise _no_notebook(path.name, "it is nested too deep") from error
-    if not isinstance(told, dict):
-        raise _no_notebook(path.name, f"it holds only a {type(told).__name__}")
-    return told
+        raise _no_notebook(path.name, "it is nested too deep", another) from error
+    if not isinstance(content, dict):
+        raise _no_notebook(path.name, f"it holds only a {type(content).__name__}", another)
+    return content
 
 
-def _not_json(name: str, error: json.JSONDecodeError) -> ContractError:
-    """Return the sentence that says what a file holds in place of JSON."""
-    text = error.doc
-    if marks := _CONFLICT.search(text):
-        line = 1 + text.count("\n", 0, marks.start())
-        why, remedy = f"marks of a merge conflict, in line {line}", "settle the conflict in git"
-        return _no_notebook(name, why, remedy)
-    if text.lstrip().startswith("<"):
-        return _no_notebook(name, "it is a web page", "download the file itself")
-    rest = text[error.pos :].strip()
-    if text.lstrip().startswith("{") and (
-        error.msg.startswith("Unterminated")
-        or (len(rest) < 6 and not error.msg.startswith("Extra"))
-    ):
-        why = f"it is cut short, in line {1 + text.rstrip().count(chr(10))}"
-        return _no_notebook(name, why, "take it from a copy")
+def _not_json(error: json.JSONDecodeError) -> tuple[str, str]:
+    """Return what a file holds in place of JSON, and what to do about it."""
+    text, rest = error.doc.strip(), error.doc[error.pos :].strip()
+    if marks := _CONFLICT.search(error.doc):
+        line = 1 + error.doc.count("\n", 0, marks.start())
+        return f"marks of a merge conflict, in line {line}", "settle the conflict in git"
+    if text.startswith("<"):
+        return "it is a web page", "download the file itself"
+    is_cut = error.msg.startswith("Unterminated") or len(rest) < 6
+    if text.startswith("{") and is_cut and not error.msg.startswith("Extra"):
+        line = 1 + error.doc.rstrip().count("\n")
+        return f"it is cut short, in line {line}", "take it from a copy"
     why = f"no JSON, line {error.lineno}: {error.msg}".replace(". ", ", ")
-    return _no_notebook(name, why, "mend that line, or take it from a copy")
+    return why, "mend that line, or take it from a copy"
 
 
-def _up_to_date(told: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a notebook of whatever format in that of format 4: with a list of cells."""
-    version = told.get("nbformat")
+def _up_to_date(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a notebook of any format in that of format 4: with a list of cells."""
+    version = content.get("nbformat")
     if not isinstance(version, int) or version not in nbformat.versions:
         known = f"its nbformat is {version!r:.40}" if version else "it has no nbformat"
-        raise _no_notebook(name, f"{known}; 1 to 4 are known", "save it with JupyterLab")
+        raise _no_notebook(name, f"{known}; 1 to 4 are known")
     if version < 4:
         try:
             # Formats of 2013 and before are left to nbformat.
-            told = nbformat.convert(nbformat.reader.reads(json.dumps(told)), 4)
-        except Exception as error:  # whatever a broken file does to it
+            content = nbformat.convert(nbformat.reader.reads(json.dumps(content)), 4)
+        except Exception as error:  # a broken file may raise anything there
             why = f"its format {version} cannot be converted, {type(error).__name__}"
-            raise _no_notebook(name, why, "save it with JupyterLab") from error
-    if not isinstance(told.get("cells"), list):
-        raise _no_notebook(name, "it has no list of cells", "save it with JupyterLab")
-    return told
+            raise _no_notebook(name, why) from error
+    if not isinstance(content.get("cells"), list):
+        raise _no_notebook(name, "it has no list of cells")
+    return content
 
 
-def _cell(told: object, number: int, name: str) -> dict[str, Any]:
+def _cell(content: object, number: int, name: str) -> dict[str, Any]:
     """Return one cell in the form in which it is run."""
     place = f"cell {number}"
-    told = _filled(told, place, name)
-    kind = told.get("cell_type")
+    content = _mapping(content, place, name)
+    kind = content.get("cell_type")
     if kind not in ("code", "markdown", "raw"):
         raise _wrong(name, f"the type of {place}", kind, "code, markdown or raw")
-    metadata = _filled(told.get("metadata"), f"the metadata of {place}", name)
+    metadata = _mapping(content.get("metadata"), f"the metadata of {place}", name)
     metadata.pop("papermill", None)
-    tags = _texts(metadata.get("tags"), f"the tags of {place}", name)
-    known_id = re.fullmatch(r"[\w-]{1,64}", str(told.get("id")), re.ASCII) and told.get("id")
+    tags = " ".join(_texts(metadata.get("tags"), f"the tags of {place}", name))
+    metadata["tags"] = [tag for tag in re.split(r"[,\s]+", tags) if tag]
+    own_id = str(content.get("id"))
     cell = {
         "cell_type": kind,
-        "id": known_id or f"cell-{number}",
+        "id": own_id if content.get("id") and _ID.fullmatch(own_id) else f"cell-{number}",
         "metadata": metadata,
-        "source": "".join(_texts(told.get("source"), f"the source of {place}", name)),
+        "source": "".join(_texts(content.get("source"), f"the source of {place}", name)),
     }
-    tags = [part for tag in tags for part in re.split(r"[,\s]+", tag) if part]
     if kind == "code":
-        metadata["tags"] = tags
         return cell | {"execution_count": None, "outputs": []}
-    metadata["tags"] = [tag for tag in tags if tag != "parameters"]
-    attached = told.get("attachments")
+    metadata["tags"] = [tag for tag in metadata["tags"] if tag != "parameters"]
+    attached = content.get("attachments")
     return cell | ({"attachments": attached} if attached and isinstance(attached, dict) else {})
 
 
-def _filled(value: object, what: str, name: str) -> dict[str, Any]:
-    """Return a mapping without what is null in it; null itself is an empty one."""
+def _mapping(value: object, what: str, name: str) -> dict[str, Any]:
+    """Return a mapping without its null entries; null itself is an empty one."""
     if not isinstance(value, dict | None):
         raise _wrong(name, what, value, "a mapping")
     return {key: part for key, part in (value or {}).items() if part is not None}
 
 
 def _texts(value: object, what: str, name: str) -> list[str]:
-    """Return a list of texts, as which a text or null may stand."""
-    texts = [value] if isinstance(value, str) else [] if value is None else value
-    if not isinstance(texts, list) or not all(isinstance(t, str | None) for t in texts):
+    """Return a list of texts; a single text and null are read as one, too."""
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str | None) for text in texts):
         raise _wrong(name, what, value, "a text or a list of texts")
     return [text for text in texts if text]
 
 
 def _wrong(name: str, what: str, value: object, expected: str) -> ContractError:
-    return _no_notebook(
-        name, f"{what} is {value!r:.40}, expected {expected}", "save it with JupyterLab"
-    )
+    return _no_notebook(name, f"{what} is {value!r:.40}, expected {expected}")
 
 
 def _check_language(metadata: dict[str, Any], name: str) -> None:
-    parts = {part: _filled(metadata.pop(part, None), part, name) for part in _ABOUT}
-    kernel, language = parts["kernelspec"], parts["language_info"]
-    told = language.get("name") or kernel.get("language")
-    if str(told or "python").lower() != "python" or not (
-        told or kernel.get("name", "python3") == "python3"
-    ):
+    """Refuse a notebook for another language; keep of its metadata what is of use."""
+    kernel, about = (
+        _mapping(metadata.pop(part, None), part, name) for part in ("kernelspec", "language_info")
+    )
+    language = about.get("name") or kernel.get("language")
+    if not language and kernel.get("name", "python3") != "python3":
+        language = "another"
+    if str(language or "python").lower() != "python":
         raise ContractError(
             f"{name} is for the kernel {kernel.get('name')!r}, and this environment has python3: "
             "choose that in JupyterLab and save the notebook."
         )
-    if "name" in language:
-        metadata["language_info"] = language
+    if "name" in about:
+        metadata["language_info"] = about
