@@ -1,33 +1,28 @@
-"""Files that are whole or not there at all."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it. And fingerprints."""
 
 import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taxi_lib.errors import TaxiError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step: a reader sees the old one or the new one, never half of it.
-
-    Raises
-    ------
-    TaxiError
-        When it cannot be written: a full disk, a folder that only others may write to.
-    """
+    """Write a text file atomically, as :func:`write_bytes` does."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
-    """Copy a file with this fingerprint into a folder in one step; return the copy's path.
+    """Copy a file into a folder if it has the expected fingerprint; return the copy's path.
 
     Raises
     ------
     TaxiError
-        When it is gone, or another by now.
+        When the file is gone or has changed, or the copy cannot be written.
     """
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != expected:
@@ -37,25 +32,49 @@ def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step, as :func:`write_text` does."""
-    # The name is our own: two processes may be writing the same file. It is short, so that every
-    # name that a file may have can be written.
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    """Write a file atomically.
+
+    Raises
+    ------
+    TaxiError
+        When it cannot be written: the disk is full, or the folder belongs to somebody else.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a disk may say only now that it is full
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write a file's new content, which replaces the file when the block succeeds.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written.
+    """
+    # Its own name for each process that writes the file, and no longer than names may be.
+    partial = path.with_name(f"{partial_prefix(path)}{secrets.token_hex(4)}.part")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # some disks report only now that they are full
+        partial.replace(path)
     finally:
-        _forget(partial)
+        with suppress(OSError):  # the folder is gone, or no longer ours
+            partial.unlink(missing_ok=True)
+
+
+def partial_prefix(path: Path) -> str:
+    """Return how the names of the temporary files of :func:`replacing` begin."""
+    return f".{path.name[:50]}."
 
 
 def unwritable(path: Path, error: OSError) -> TaxiError:
-    """Return the error that says that a file cannot be written, and why."""
+    """Return the error which says that a file cannot be written, and why."""
     remedy = "free some space, or choose a folder that you may write to"
     if error.errno == errno.ENAMETOOLONG:
         remedy = "choose a shorter name"
@@ -63,17 +82,17 @@ def unwritable(path: Path, error: OSError) -> TaxiError:
 
 
 def sha256_of(*contents: bytes | str) -> str:
-    """Return the SHA-256 of some contents, one after another, as 64 hex digits."""
+    """Return one SHA-256 of several contents, in their order, as 64 hex digits."""
     digest = hashlib.sha256()
     for content in contents:
         data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        digest.update(len(data).to_bytes(8, "big"))  # "ab", "c" is not "a", "bc"
+        digest.update(len(data).to_bytes(8, "big"))  # so that "ab", "c" differs from "a", "bc"
         digest.update(data)
     return digest.hexdigest()
 
 
 def fingerprint(path: Path) -> str | None:
-    """Return the SHA-256 of a file, or None where there is none."""
+    """Return the SHA-256 of a file, or None when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -82,12 +101,12 @@ def fingerprint(path: Path) -> str | None:
 
 
 def real_path(path: Path) -> Path:
-    """Return a path without links; unlike ``resolve``, also where they lead in a circle."""
+    """Return a path without links; unlike ``resolve``, also when links lead in a circle."""
     return Path(os.path.realpath(path))
 
 
 def newest_first(paths: Iterable[Path]) -> list[Path]:
-    """Return files by when they were written; those removed meanwhile come last."""
+    """Return files by the time they were written; files that are gone come last."""
 
     def when(path: Path) -> float:
         try:
@@ -96,10 +115,3 @@ def newest_first(paths: Iterable[Path]) -> list[Path]:
             return 0.0
 
     return sorted(paths, key=when, reverse=True)
-
-
-def _forget(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # the folder is gone, or no longer ours: there is nothing to clean

@@ -22,7 +22,7 @@ from pydantic import PositiveInt
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.months import Source, check_different, check_month, month_range, previous_month
 from taxi_lib.trips import data, sources
-from taxi_lib.trips.data import MonthFile
+from taxi_lib.trips.month_file import MonthFile
 
 
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:

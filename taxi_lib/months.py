@@ -39,7 +39,7 @@ def check_month(month: str, what: str = "month") -> str:
     )
 
 
-def check_begun(month: str, what: str = "month") -> str:
+def check_not_future(month: str, what: str = "month") -> str:
     """Return the month if it is one that has begun: no trip of a later one can exist.
 
     Raises

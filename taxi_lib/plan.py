@@ -72,7 +72,7 @@ def inputs_now(lesson: contracts.Contract, values: dict[str, Value], made_up: bo
 
 def _months(contract: contracts.Contract, values: dict[str, Value]) -> Inputs:
     """Return the months named, and those beside them: a lesson may use them."""
-    from taxi_lib.trips.data import file_name  # brings pandas, which a refusal does without
+    from taxi_lib.trips.month_file import file_name  # brings pandas, which a refusal does without
 
     named = set(contract.months(values).values())
     near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
@@ -88,8 +88,8 @@ def _made_up(lessons: list[contracts.Contract], given: dict[str, Any], source: S
     months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
     if source != "auto" or not months:
         return source == "synthetic"
-    from taxi_lib.trips.data import MonthFile, file_name, is_there
-    from taxi_lib.trips.sources import is_made_up
+    from taxi_lib.trips.month_file import MonthFile, file_name, is_there
+    from taxi_lib.trips.sources import is_synthetic
 
     path = settings.data_dir() / file_name(months[0])
-    return not is_there(path) or is_made_up(MonthFile(months[0], path, "local"))
+    return not is_there(path) or is_synthetic(MonthFile(months[0], path, "local"))

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from support.months import five_trips, real_month_path
-from taxi_lib.trips.data import MonthFile, check_file, read_trips
+from taxi_lib.trips.data import read_trips
+from taxi_lib.trips.month_file import MonthFile, check_file
 
 WriteMonth = Callable[..., Path]
 

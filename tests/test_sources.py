@@ -9,8 +9,8 @@ import pytest
 from support.months import five_trips, real_month_path
 from support.refusals import refused
 from taxi_lib.errors import ContractError, DataError, MissingMonthError, TaxiError
-from taxi_lib.trips.data import MonthFile
-from taxi_lib.trips.sources import banner, fetch_held_out, fetch_months, is_made_up
+from taxi_lib.trips.month_file import MonthFile
+from taxi_lib.trips.sources import banner, fetch_held_out, fetch_months, is_synthetic
 
 WriteMonth = Callable[..., Path]
 
@@ -100,7 +100,7 @@ def test_a_real_month_is_never_taken_for_a_made_up_one(month: str):
     path = real_month_path(month)
     if path is None:
         pytest.skip(f"the real {month} is not here")
-    assert not is_made_up(MonthFile(month, path, "local"))
+    assert not is_synthetic(MonthFile(month, path, "local"))
 
 
 def test_real_and_made_up_months_are_not_mixed(write_month: WriteMonth, data_dir: Path):
@@ -127,7 +127,7 @@ def test_the_held_out_month_is_as_real_as_the_training_month(write_month: WriteM
     assert fetch_held_out("2021-03", training)[0].source == "local"
 
 
-def test_the_held_out_month_of_made_up_ones_is_made_up(data_dir: Path):
+def test_the_held_out_month_of_made_up_ones_is_synthetic(data_dir: Path):
     (training,) = fetch_months("2021-01")
     assert fetch_held_out("2021-03", training)[0].source == "synthetic"
 

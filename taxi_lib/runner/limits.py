@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSc
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
-from taxi_lib.months import MONTH, check_begun
+from taxi_lib.months import MONTH, check_not_future
 
 _NUMBER = r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 # Brackets behind a number mean a range when they hold numbers with these words and signs, and
@@ -67,7 +67,7 @@ def _one_of(kind: str, text: str) -> list[Any]:
 
 def _month(_: str) -> list[Any]:
     schema = {"type": "string", "pattern": f"^{MONTH.pattern}$"}
-    check = AfterValidator(lambda month, info: check_begun(month, info.context))
+    check = AfterValidator(lambda month, info: check_not_future(month, info.context))
     return [check, WithJsonSchema(schema)]
 
 

@@ -1,4 +1,4 @@
-"""A month's checksum, kept beside it: a file that is no longer what it was is refused."""
+"""A month's checksum, kept in a record beside it: a file that has changed since is refused."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from taxi_lib.errors import DataError, TaxiError
 
 
 def remembered(path: Path) -> dict[Path, str]:
-    """Return the checksum that is kept of a file, by the record that holds it; empty without one.
+    """Return a file's checksums, each by the record that holds it; there may be none.
 
     Raises
     ------
@@ -22,9 +22,7 @@ def remembered(path: Path) -> dict[Path, str]:
 
 
 def check_unchanged(path: Path, content: bytes) -> None:
-    """Refuse a file whose content is no longer that of which the checksum was remembered.
-
-    A file without a checksum passes.
+    """Refuse a file whose content does not match its checksum, if there is one.
 
     Raises
     ------
@@ -41,14 +39,14 @@ def check_unchanged(path: Path, content: bytes) -> None:
 
 
 def remember(path: Path, checksum: str) -> None:
-    """Keep a file's checksum beside it, or with the runs when its folder cannot be written.
+    """Keep a file's checksum beside it, or in the runs folder if that cannot be written.
 
     Raises
     ------
     TaxiError
-        When it can be kept in neither place.
+        When neither can be written.
     """
-    line = f"{checksum}  {path.name}\n"  # what `sha256sum -c` reads
+    line = f"{checksum}  {path.name}\n"  # as `sha256sum -c` reads it
     beside, elsewhere = _records(path)
     try:
         write_text(beside, line)
@@ -57,13 +55,13 @@ def remember(path: Path, checksum: str) -> None:
 
 
 def forget(path: Path) -> None:
-    """Throw away what is kept of a file that another one is about to replace."""
+    """Remove the checksums of a file that is about to be replaced."""
     for record in _records(path):
         record.unlink(missing_ok=True)
 
 
 def _records(path: Path) -> tuple[Path, Path]:
-    """Return where a file's checksum is kept: beside it, or with the runs."""
+    """Return where a file's checksum may be: beside it, or in the runs folder."""
     beside = path.with_name(f"{path.name}.sha256")
     folder = settings.runs_dir() / ".checksums" / sha256_of(str(path.absolute()))[:16]
     return beside, folder / beside.name

@@ -1,8 +1,7 @@
-"""Download one file of the TLC: to a temporary file, checked, then moved to its name."""
+"""Download a file of the TLC: to a temporary file, which is checked and then renamed."""
 
 import hashlib
 import re
-import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,23 +20,20 @@ from urllib3.exceptions import (
 )
 
 from taxi_lib import settings
+from taxi_lib.atomic_files import fingerprint, partial_prefix, replacing
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.trips.checksums import forget, remember
-from taxi_lib.trips.data import is_there
+from taxi_lib.trips.month_file import is_there
 
-# Seconds to connect, and between two pieces of the file.
-_TIMEOUT = (5, 60)
-# From this many seconds on, a file must have come at so many bytes a second; and it must be here
-# within so many seconds, and have no more bytes than four times the TLC's largest.
-_PATIENCE, _SPEED, _IN_ALL, _LARGEST = 20, 2000, 3600, 2 * 10**9
-# Answers that mean "not now": the request took too long, came too early, was one of too many.
-_BUSY = (408, 425, 429)
+_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces of the file
+_PATIENCE, _SPEED = 20, 2000  # after so many seconds, at least so many bytes a second on average
+_IN_ALL = 3600  # seconds for the whole file
+_LARGEST = 2 * 10**9  # bytes: four times the TLC's largest file
+_BUSY = (408, 425, 429)  # HTTP statuses that mean "try again later"
 
 
 def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
-    """Download a file into a folder, unless another process has done so meanwhile.
-
-    Its checksum is kept beside it.
+    """Download a file into a folder, with its checksum, unless another process just did so.
 
     Parameters
     ----------
@@ -46,25 +42,19 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
     folder : pathlib.Path
         Where the file goes; made if need be.
     check : callable
-        Is given the temporary file and raises when it is no good; then nothing is kept.
-
-    Returns
-    -------
-    pathlib.Path
-        The file, complete.
+        Called with the temporary file; raises a DataError to reject it.
 
     Raises
     ------
     DataError
-        When what came is no good, or does not match the checksum that came with it.
+        When the file is rejected, or does not match the checksum that came with it.
     UnreachableError
-        When the TLC cannot be reached, breaks off, is too slow, or is out of order.
+        When the TLC cannot be reached, breaks off, is too slow, or has a fault.
     MissingMonthError
         When the TLC does not have the file, or it cannot be written.
     """
     path, url = folder / name, f"{settings.tlc_url()}/{name}"
     try:
-        # In the folder itself, so that all who share the folder wait for each other.
         with _one_at_a_time(path):
             if not is_there(path):
                 _download(url, path, check)
@@ -76,29 +66,27 @@ def download(name: str, folder: Path, check: Callable[[Path], None]) -> Path:
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that it works for all who share the folder.
     lock = path.with_name(f".{path.name}.lock")
     with FileLock(lock):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)  # whoever waits for it sees that, and makes another
+            lock.unlink(missing_ok=True)  # FileLock makes it anew for others who wait
 
 
 def _download(url: str, path: Path, check: Callable[[Path], None]) -> None:
-    for left in path.parent.glob(f".{path.name}.*.part"):
+    for left in path.parent.glob(f"{partial_prefix(path)}*.part"):
         left.unlink(missing_ok=True)  # by a process that was killed: under the lock we are alone
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        headers = _fetch(url, temporary)
+    with replacing(path) as temporary:
+        try:
+            headers = _fetch(url, temporary)
+        except (requests.RequestException, HTTPError) as error:
+            raise _refusal(error, url, path, begun=temporary.exists()) from error
         _check(temporary, headers, url, path, check)
         forget(path)
-        checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        temporary.replace(path)
-        remember(path, checksum)
-    except (requests.RequestException, HTTPError) as error:
-        raise _refusal(error, url, path, begun=temporary.exists()) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        checksum = fingerprint(temporary)
+    remember(path, checksum)
 
 
 def _fetch(url: str, temporary: Path) -> Mapping[str, str]:
@@ -108,7 +96,7 @@ def _fetch(url: str, temporary: Path) -> Mapping[str, str]:
         length = answer.headers.get("Content-Length", "")
         size = int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
         with temporary.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True) as bar:
-            # Each piece as it comes: a whole one of some size may be long in coming.
+            # read1 returns what has arrived; read would wait for a piece of full size.
             while piece := answer.raw.read1(2**16, decode_content=True):
                 bar.update(file.write(piece))
                 _check_pace(file.tell(), time.monotonic() - begun)
@@ -140,12 +128,12 @@ def _check(
 
 
 def _check_sum(temporary: Path, headers: Mapping[str, str]) -> None:
-    """Compare a file with its MD5, which S3 tells of what was put there in one piece.
+    """Compare a file with its MD5, which S3 sends for files that were uploaded in one piece.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html
     """
     tag = re.fullmatch('"([0-9a-f]{32})"', headers.get("ETag", ""))
-    # Another server's 32 digits may stand for anything: Starlette's for a time and a size.
+    # From other servers 32 digits may mean anything: Starlette makes them of a time and a size.
     from_s3 = headers.get("Server") == "AmazonS3"
     if tag and from_s3 and headers.get("x-amz-server-side-encryption", "AES256") == "AES256":
         found = hashlib.md5(temporary.read_bytes(), usedforsecurity=False).hexdigest()
@@ -165,7 +153,7 @@ def _refusal(error: Exception, url: str, path: Path, begun: bool) -> MissingMont
         )
     no_network, remedy = _is_offline(error, url), "put the file there"
     if begun:
-        is_ours = isinstance(error, requests.ReadTimeout)  # urllib3's is another one
+        is_ours = isinstance(error, requests.ReadTimeout)  # of _check_pace, not of urllib3
         fault = str(error) if is_ours else "broke off in the middle"
     elif no_network:
         fault = "cannot be reached"
@@ -181,30 +169,30 @@ def _refusal(error: Exception, url: str, path: Path, begun: bool) -> MissingMont
 
 
 def _shown(url: str) -> str:
-    """Return an address without the name and the password that it may hold."""
+    """Return an address without the user name and password that it may contain."""
     return re.sub("//[^/]*@", "//", url)
 
 
 def _is_offline(error: Exception, url: str) -> bool:
-    """Tell whether nobody could be asked: no route, no name server, nobody who listens."""
-    asked = getattr(error, "request", None)
-    if asked is None or urlsplit(_shown(asked.url)).netloc != urlsplit(_shown(url)).netloc:
-        return False  # somebody answered, and sent us elsewhere
+    """Return whether there is no network: no route, no name server, nobody who listens."""
+    request = getattr(error, "request", None)
+    if request is None or urlsplit(_shown(request.url)).netloc != urlsplit(_shown(url)).netloc:
+        return False  # a server has answered, and redirected us
     reason = getattr(error.args[0] if error.args else None, "reason", None)
-    reason = getattr(reason, "original_error", reason)  # what kept us from a proxy
+    reason = getattr(reason, "original_error", reason)  # the reason why a proxy failed
     if isinstance(reason, NameResolutionError):
-        # Without a network a name is as unknown as a mistyped one: the TLC's own is right.
+        # Without a network every name is unknown, but so is a misspelled one: not the TLC's own.
         again = getattr(reason.__cause__, "errno", None) == socket.EAI_AGAIN
         return again or url.startswith(settings.TLC_URL)
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _innermost(error: BaseException) -> str:
-    """Return in a few words what was behind an error."""
+    """Return the first cause of an error, in a few words."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(said.split()).rstrip(".").replace(". ", "; ")
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(words.split()).rstrip(".").replace(". ", "; ")
 
 
 def _unwritable(path: Path, error: OSError) -> MissingMonthError:

@@ -1,4 +1,4 @@
-"""Where months come from: the data folder, the TLC, or made up; never mixed in one run."""
+"""Where months come from: the data folder, the TLC, or synthetic; one run never mixes them."""
 
 import hashlib
 import io
@@ -11,14 +11,14 @@ from taxi_lib.atomic_files import fingerprint, write_bytes
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.months import Source, check_different
 from taxi_lib.trips.checksums import remember, remembered
-from taxi_lib.trips.data import (
+from taxi_lib.trips.data import read_trips
+from taxi_lib.trips.month_file import (
     SOURCE_MARK,
     MonthFile,
     Taxi,
     check_whole,
     file_name,
     is_there,
-    read_trips,
     source_mark,
 )
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") -> list[MonthFile]:
-    """Return the files of some months, all real or all made up.
+    """Return the files of some months, which are all real or all synthetic.
 
     Parameters
     ----------
     *months : str
-        Such as ``"2021-01"``; the first, the training month, decides for all.
+        Such as ``"2021-01"``; the first, the training month, decides for all of them.
     source : {"auto", "local", "tlc", "synthetic"}
         ``local`` looks only in the data folder (``TAXI_DATA_DIR``); ``tlc`` downloads what
         is not there yet; ``synthetic`` makes the months up; ``auto`` tries these in turn
-        and makes months up only when the network cannot be reached.
+        and makes months up only when there is no network.
     taxi : {"green", "yellow", "fhv"}
         The fleet; only green months can be made up.
 
@@ -48,12 +48,12 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
     Raises
     ------
     ContractError
-        When a month is asked for twice.
+        When a month is given twice.
     DataError
-        When a file that is there is not that month, has changed since it was first used, or
-        holds what :func:`taxi_lib.trips.data.read_trips` refuses.
+        When a file is not that month, has changed since it was first used, or is refused by
+        :func:`taxi_lib.trips.data.read_trips`.
     MissingMonthError
-        When a month cannot be had, or only by mixing made-up months with real ones.
+        When a month is not available, or only synthetic beside real ones.
     """
     check_different({f"month {number}": month for number, month in enumerate(months, start=1)})
     if source == "synthetic":
@@ -77,9 +77,9 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
 def fetch_held_out(
     month: str, training: MonthFile, source: Source = "auto"
 ) -> tuple[MonthFile | None, str]:
-    """Return the file of a month that is good to have, or None and why it is missing.
+    """Return the file of an optional month, or None and why it is missing.
 
-    A held-out month is as real as the training month: beside real trips it is never made up.
+    It is as real as the training month: beside real trips it is never made up.
     """
     try:
         wanted: Source = source if training.is_real else "synthetic"
@@ -89,16 +89,13 @@ def fetch_held_out(
 
 
 def banner(*files: MonthFile) -> "Markdown":
-    """Return what to show above every result: which months these are, and who made the trips."""
+    """Return what a lesson shows above its results: which months it uses, and if they are real."""
     from IPython.display import Markdown
 
     months = ", ".join(file.month for file in files)
     if files[0].is_real:
-        found = (
-            "downloaded from the TLC"
-            if files[0].source == "tlc"
-            else f"from {files[0].path.parent}"
-        )
+        is_new = files[0].source == "tlc"
+        found = "downloaded from the TLC" if is_new else f"from {files[0].path.parent}"
         return Markdown(f"> **Data: real trips**, {months}, {found} (`source: {files[0].source}`).")
     return Markdown(
         f"> **Data: MADE-UP trips**, {months} (`source: synthetic`). They look like real months, "
@@ -125,11 +122,11 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
 
 
 def _found(file: MonthFile) -> MonthFile:
-    """Check a month of the data folder, find out who made it, and remember a real one."""
+    """Check a month of the data folder, and find out whether it is real; remember it if it is."""
     checksum = fingerprint(file.path)
     if file.source == "tlc":
         _check_real(file)
-    elif is_made_up(file):
+    elif is_synthetic(file):
         return replace(file, source="synthetic")
     if checksum and not remembered(file.path):
         check_whole(file.path)
@@ -143,31 +140,30 @@ def _check_new(file: MonthFile) -> None:
 
 
 def _check_real(file: MonthFile) -> None:
-    if is_made_up(file):
+    if is_synthetic(file):
         raise DataError(
             f"{file.path.name} holds made-up trips: delete {file.path} to have the real month "
             "fetched, or use source=synthetic."
         )
 
 
-def is_made_up(file: MonthFile) -> bool:
-    """Tell whether a month was made up: it says so, or its trips are those that we make up.
+def is_synthetic(file: MonthFile) -> bool:
+    """Return whether a month was made up: it says so, or has trips that we would make up.
 
     Raises
     ------
     DataError
-        When the file cannot be used (see :func:`taxi_lib.trips.data.read_trips`): what a
-        reader refuses is refused also for lessons that read the file with pandas.
+        When :func:`taxi_lib.trips.data.read_trips` refuses the file.
     """
-    trips, _ = read_trips(file)
+    trips, _ = read_trips(file)  # also for lessons that read the file with pandas
     if source_mark(file.path):
         return True
-    # Only real months are remembered: such a one was looked at when it was first used.
+    # Only real months are remembered, after this check.
     if file.taxi != "green" or remembered(file.path):
         return False
-    from taxi_lib.trips.synthetic import share_made_up
+    from taxi_lib.trips.synthetic import share_synthetic
 
-    return share_made_up(trips, file.month) > 0.01
+    return share_synthetic(trips, file.month) > 0.01
 
 
 def _synthetic(month: str, taxi: Taxi) -> MonthFile:
@@ -175,12 +171,12 @@ def _synthetic(month: str, taxi: Taxi) -> MonthFile:
         raise DataError(f"Only green months can be made up, not {taxi}: use source=tlc.")
     from taxi_lib.trips import synthetic
 
-    story = Path(synthetic.__file__)
-    recipe = b"".join(part.read_bytes() for part in sorted(story.parent.glob("synthetic*.*")))
-    # The recipe is part of the address: a month made by an older one is never met again.
+    parts = sorted(Path(synthetic.__file__).parent.glob("synthetic*.*"))
+    recipe = b"".join(part.read_bytes() for part in parts)
+    # A folder for each version of the recipe, so that older months are not used again.
     folder = settings.runs_dir() / "synthetic" / hashlib.sha256(recipe).hexdigest()[:8]
     path = folder / file_name(month)
-    if {fingerprint(path)} != set(remembered(path).values()):  # a damaged one is made again
+    if {fingerprint(path)} != set(remembered(path).values()):  # missing or damaged
         trips, content = synthetic.make_month(month), io.BytesIO()
         trips.attrs[SOURCE_MARK.decode()] = "synthetic"
         trips.to_parquet(content, index=False, write_page_checksum=True)

@@ -1,9 +1,9 @@
-"""A made-up month of green-taxi trips, with the real months' shape and dirt.
+"""A synthetic month of green-taxi trips, with the distributions and the errors of real months.
 
-Two crowds ride. *Street* hails are metered and start in a few neighbourhoods; *dispatched* trips
-go all over the city, and what only a meter knows is missing from their rows. What was measured on
-real months is in `synthetic_zones.csv`, made by `tools/calibrate_synthetic.py`; the shares written
-out below were counted in the files of early 2021 and early 2023.
+There are two kinds of trips. *Street* trips are metered and start in a few neighbourhoods;
+*dispatched* trips go all over the city, and lack the columns that only a meter fills.
+`synthetic_zones.csv` has what was measured on real months (`tools/calibrate_synthetic.py` makes
+it); the shares in the code below were counted in the files of early 2021 and early 2023.
 """
 
 import calendar
@@ -19,7 +19,7 @@ TABLES = Path(__file__).with_name("synthetic_zones.csv")
 
 @functools.cache
 def tables() -> dict[str, pd.DataFrame]:
-    """Read the calibration, one table after the other, each known by its first column."""
+    """Return the calibration's tables, each by the name of its first column."""
     parts = TABLES.read_text(encoding="utf-8").split("\n\n")
     tables = (pd.read_csv(io.StringIO(part), index_col=0) for part in parts)
     return {table.index.name: table for table in tables}
@@ -27,7 +27,7 @@ def tables() -> dict[str, pd.DataFrame]:
 
 @functools.cache
 def quirks() -> np.ndarray:
-    """Draw four standard normal surprises for every pair of zones, the same for every month."""
+    """Draw four standard normal numbers for every pair of zones, the same for every month."""
     return np.random.default_rng(265).normal(size=(4, 265, 265))
 
 
@@ -39,7 +39,7 @@ def pair_miles(zones: pd.DataFrame) -> np.ndarray:
 
 
 def farness(miles: np.ndarray) -> np.ndarray:
-    """Return 0 up to a mile, 1 from 8 miles: far trips suffer differently from the hour."""
+    """Return 0 up to a mile and 1 from 8 miles: the hour slows far trips differently."""
     return np.interp(np.log(np.maximum(miles, 0.1)), np.log([1, 8]), [0.0, 1.0])
 
 
@@ -59,13 +59,13 @@ def pair_shares(zones: pd.DataFrame, crowd: pd.Series) -> np.ndarray:
 
 
 Rng = np.random.Generator
-# Spread of the logarithm of what is particular to one pair of zones, the same in every month:
-# how much longer and how much slower it is than the map says. Both measured.
+# How much longer and slower than on the map a pair of zones is: standard deviations of the
+# logarithms, both measured.
 DETOUR, DELAY = 0.17, 0.13
 
 
 def make_month(month: str) -> pd.DataFrame:
-    """Make up the raw file of a month.
+    """Make up a month as the TLC would publish it.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def make_month(month: str) -> pd.DataFrame:
     pandas.DataFrame, shape (n_trips, 20)
         The columns and types of the real file: New York times, miles, dollars. About as many rows
         as the real month has, but 100,000 before April 2020, when there were far more.
-        The same month is always the same table.
+        The result for a month is always the same.
     """
     year, number = map(int, month.split("-"))
     rng = np.random.default_rng([year, number])
@@ -96,8 +96,8 @@ def make_month(month: str) -> pd.DataFrame:
     return _publish(rng, trips)
 
 
-def share_made_up(trips: pd.DataFrame, month: str) -> float:
-    """Return the share of a month's trips, 0 to 1, that :func:`make_month` makes up for it.
+def share_synthetic(trips: pd.DataFrame, month: str) -> float:
+    """Return which share of trips, 0 to 1, are trips of :func:`make_month` for that month.
 
     Parameters
     ----------
@@ -106,16 +106,16 @@ def share_made_up(trips: pd.DataFrame, month: str) -> float:
     month : str
         Such as ``"2021-01"``.
     """
-    return float(np.isin(_rides(trips), _made_up_rides(month)).mean())
+    return float(np.isin(_rides(trips), _synthetic_rides(month)).mean())
 
 
 @functools.cache
-def _made_up_rides(month: str) -> np.ndarray:
+def _synthetic_rides(month: str) -> np.ndarray:
     return _rides(make_month(month).rename(columns={"lpep_pickup_datetime": "pickup_datetime"}))
 
 
 def _rides(trips: pd.DataFrame) -> np.ndarray:
-    """Write down when and where each trip goes, as one number: real ones are hardly ever met."""
+    """Return a number for the time and the zones of each trip: real trips hardly share any."""
     seconds = trips["pickup_datetime"].to_numpy().astype("M8[s]").astype("int64")
     start, end = (trips[name].to_numpy() for name in ("PULocationID", "DOLocationID"))
     return (seconds * 1024 + start) * 1024 + end

@@ -15,7 +15,8 @@ from support.months import five_trips
 from support.processes import as_anybody
 from support.refusals import refused
 from taxi_lib.errors import DataError
-from taxi_lib.trips.data import MonthFile, read_trips
+from taxi_lib.trips.data import read_trips
+from taxi_lib.trips.month_file import MonthFile
 from taxi_lib.trips.sources import fetch_months
 
 NAME = "green_tripdata_2021-01.parquet"
