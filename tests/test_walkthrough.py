@@ -45,6 +45,17 @@ def test_a_failure_is_named_in_its_task_its_log_and_an_artifact_and_the_others_g
         assert part in page
 
 
+@pytest.mark.parametrize(("given", "source"), [({}, "s3"), ({"source": "gcs"}, "gcs")])
+def test_a_notebook_may_have_a_source_and_a_month_of_its_own(
+    project: Path, given: dict[str, Any], source: str
+):
+    lines = 'source: str = "s3"  # which bucket\nbilling_month: str = "Jan"  # of the bill'
+    check = f"assert (source, billing_month) == ({source!r}, 'Jan')"
+    write_cells(project, check, parameters=lines)
+    report = run_flow(project, source="local", parameters=given)
+    assert statuses(report) == {"01_test": "completed"}
+
+
 def test_a_bar_on_prefects_page_shows_how_far_a_notebook_is(project: Path, tmp_path: Path):
     write_cells(project, *["import time; time.sleep(1.5)"] * 3, name="01_slow")
     seen: list[tuple[float, str]] = []

@@ -1,4 +1,4 @@
-"""Which names a piece of code sets, and from what: read from its source, nothing is run.
+"""Which names a piece of code sets, and what decides their values; the code is read, never run.
 
 What ``exec``, ``%run`` or ``import *`` set cannot be seen.
 """
@@ -35,7 +35,7 @@ class Setting:
 
 
 def parse(source: str) -> ast.Module | None:
-    """Return a cell's code as a tree, magics as calls of functions; None when it is no Python."""
+    """Return a cell's code as a tree, magics as function calls; None when it is not Python."""
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "\\d" in a text is the notebook's own business
         for text in (lambda: source, lambda: _without_magics(source)):
@@ -68,7 +68,7 @@ def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, 
 
 
 def reads(code: ast.AST, names: set[str], *, at_once: bool = False) -> bool:
-    """Tell whether code reads one of some names; as ``globals()["name"]`` or in a magic, too.
+    """Return whether code reads one of some names; as ``globals()["name"]`` or in a magic, too.
 
     With `at_once`, what only a later call of a function reads does not count.
     """
@@ -106,7 +106,7 @@ def settings_in(body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()) -> Ite
 
 
 def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
-    """Yield what one statement or expression sets itself, without its parts."""
+    """Yield what a statement or an expression sets itself; its parts are left out."""
     pairs: list[tuple[ast.expr, ast.expr]] = []
     match node:
         case ast.Assign(targets=targets, value=value):
@@ -160,7 +160,7 @@ def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]
 
 
 def _run_by_magic(call: ast.Call) -> ast.Module | None:
-    """Return the code that a magic such as ``%%time`` runs as the notebook's own."""
+    """Return the code that a magic such as ``%%time`` runs in the notebook's namespace."""
     match call:
         case ast.Call(
             func=ast.Attribute(attr="run_line_magic" | "run_cell_magic"),
@@ -180,7 +180,7 @@ def _global_settings(scope: ast.AST) -> Iterator[Setting]:
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """Return what is set to what by ``a, b = 1, 2``."""
+    """Return each target with its value: two pairs for ``a, b = 1, 2``."""
     match target, value:
         case ast.Tuple(elts=to) | ast.List(elts=to), ast.Tuple(elts=of) | ast.List(elts=of):
             starred = any(isinstance(part, ast.Starred) for part in (*to, *of))

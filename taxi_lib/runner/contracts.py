@@ -39,9 +39,9 @@ class Contract:
     parameters, results : tuple of Field
         In the order of their cells; a notebook without a results cell promises nothing.
     computed : tuple of str
-        The lines of its parameters cell that are no parameters, since they compute something.
+        The lines of its parameters cell that are not parameters, because they compute something.
     fixed : dict of str to str
-        Why a name can be given no value, although the parameters cell sets it.
+        Names that the parameters cell sets but that cannot be given a value, and why.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Contract:
 
     @property
     def terms(self) -> tuple:
-        """What a run relies on: names, types, defaults and limits, but no prose."""
+        """What a run relies on: names, types, defaults and limits, without the prose."""
         fields = ((f.name, f.type, f.default, f.limit) for f in (*self.parameters, *self.results))
         return *fields, len(self.parameters), sorted(self.fixed)
 
@@ -76,7 +76,7 @@ class Contract:
         return self._paths() | checked
 
     def _paths(self) -> dict[str, Value]:
-        """Return the default paths in full: the kernel does not work where the notebook lies."""
+        """Return the default paths in full: the kernel works in another folder."""
         return {
             p.name: p.check(str(self.path.parent / p.default))
             for p in self.parameters
@@ -84,7 +84,7 @@ class Contract:
         }
 
     def references(self, values: dict[str, Value]) -> dict[str, str]:
-        """Return where the secrets are kept that it takes, by parameter, defaults included."""
+        """Return the references of its secrets by parameter, defaults included."""
         secret = {p.name: values.get(p.name, p.default) for p in self.parameters if p.is_secret}
         return {name: str(where) for name, where in secret.items() if where}
 
@@ -156,36 +156,29 @@ def _set_around(notebook: NotebookNode) -> tuple[list[Place], list[Place]]:
 def _fixed(
     parameters: list[Field], others: list[Line], after: list[Place], notebook: str
 ) -> dict[str, str]:
-    """Return why some names can be given no value, although the parameters cell sets them."""
-    cell = f"the parameters cell of {notebook}"
+    """Return why some names that the parameters cell sets cannot be given a value."""
     remedy = "write a plain value there to make it a parameter."
     why = {
-        name: f"{cell} computes it in {short(line.text)}: {remedy}"
+        name: f"the parameters cell of {notebook} computes it in {short(line.text)}: {remedy}"
         for line in others
         for name in line.sets
     }
-    for p in parameters:
-        why[p.name] = _why_unused(p.name, others, cell)
-        if again := set_again(p.name, after):
-            number, place = again
-            line = short(ast.unparse(place).splitlines()[0])
-            why[p.name] = (
-                f"cell {number} of {notebook} sets it again in {line}: take that line out, "
-                "or use another name there."
-            )
-    return {
-        name: f"{name} cannot be given a value, because {reason}"
-        for name, reason in why.items()
-        if reason
-    }
+    why |= {p.name: _why_unused(p.name, others, after, notebook) for p in parameters}
+    begin = "cannot be given a value, because"
+    return {name: f"{name} {begin} {reason}" for name, reason in why.items() if reason}
 
 
-def _why_unused(name: str, others: list[Line], cell: str) -> str:
-    """Return why the cell itself would not use a value; empty when it would.
+def _why_unused(name: str, others: list[Line], after: list[Place], notebook: str) -> str:
+    """Return why a value that is given would have no effect; empty when it has one.
 
     papermill assigns the values in a new cell, behind the parameters cell.
     """
+    if found := set_again(name, after):
+        line = short(ast.unparse(found[1]).splitlines()[0])
+        remedy = "take that line out, or use another name there."
+        return f"cell {found[0]} of {notebook} sets it again in {line}: {remedy}"
     why, early = "", {name}  # and the functions that read it when they are called
+    cell = f"the parameters cell of {notebook}"
     for line in others:
         if name in line.sets:
             why = f"{cell} sets it again in {short(line.text)}: keep one of the two lines."
@@ -230,7 +223,7 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
 
 
 def form(contracts: Iterable[Contract]) -> dict[str, object]:
-    """Return the parameters of some notebooks as JSON schema: Prefect draws its form from it."""
+    """Return the parameters of some notebooks as JSON schema, for Prefect's form."""
     fields = {p.name: p for c in contracts for p in c.parameters if p.name not in c.fixed}
     properties = {name: field.schema() for name, field in fields.items()}
     return {"type": "object", "properties": properties, "additionalProperties": True}
@@ -251,6 +244,6 @@ def _matching(name: str, paths: list[Path]) -> list[Path]:
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     if not known:
-        return ": no code cell of theirs that is tagged parameters declares one."
+        return ": none of them declares one in a code cell tagged parameters."
     close = difflib.get_close_matches(name, list(known), n=1)
     return f": did you mean {close[0]}?" if close else f": there are {', '.join(sorted(known))}."

@@ -1,7 +1,7 @@
 """Reading a tagged cell: which of its lines declare a field of the contract, and which do not.
 
 A line such as ``rows: int = 100  # how many [1 or more]`` declares a field. A line that computes
-its value is run like any other, and is no parameter.
+its value is not a parameter; it runs like any other line.
 """
 
 import ast
@@ -117,7 +117,7 @@ def _comments(source: str) -> dict[int, str]:
 
 
 def _is_idle(node: ast.stmt) -> bool:
-    """Tell whether a line only imports types, explains something, or does nothing."""
+    """Return whether a line only imports types, explains something, or does nothing."""
     match node:
         case ast.ImportFrom(module=module):
             return module in _TYPING
@@ -149,7 +149,7 @@ def _parameter(node: ast.stmt, comment: str, known: set[str]) -> Field | None:
 
 
 def _is_plain(value: ast.expr) -> bool:
-    """Tell whether a value is written out, and can be given as JSON."""
+    """Return whether a value is written out, and can be given as JSON."""
     try:
         plain = ast.literal_eval(value)
         return json.loads(json.dumps(plain, allow_nan=False)) == plain

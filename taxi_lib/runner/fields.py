@@ -16,16 +16,8 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    FiniteFloat,
-    JsonValue,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-)
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from taxi_lib.errors import ContractError
@@ -78,11 +70,11 @@ def _finite(value: object) -> object:
 
 
 # Prefect's form takes no references in JSON schema, which JsonValue would bring.
-_JSON = Annotated[JsonValue, AfterValidator(_finite), WithJsonSchema({})]
+_JSON = Annotated[pydantic.JsonValue, AfterValidator(_finite), pydantic.WithJsonSchema({})]
 TYPES: dict[str, Any] = {
     "str": str,
     "int": int,
-    "float": FiniteFloat,
+    "float": pydantic.FiniteFloat,
     "bool": bool,
     "None": None,
     "date": Annotated[date, Strict(), BeforeValidator(_date)],
@@ -174,17 +166,13 @@ class Field:
         strict : bool
             Convert nothing: the text ``"3"`` is no number.
         """
-        meant = value
-        if isinstance(value, str) and not strict:
-            if value == "None" and self.kinds & {"None", "Any"}:
-                return None
-            if not self.is_secret and _HOLDS_PASSWORD.search(value):
-                raise ContractError(
-                    f"{self.name} holds a password: end its line with [secret], and say where it "
-                    "is kept, as env:VARIABLE or block:NAME."
-                )
-            meant = self._read(value)
-        # Within a list or a dict nothing is converted, either: JSON has numbers of its own.
+        if isinstance(value, str) and not self.is_secret and _HOLDS_PASSWORD.search(value):
+            raise ContractError(
+                f"{self.name} holds a password: end its line with [secret], and say where it is "
+                "kept, as env:VARIABLE or block:NAME."
+            )
+        meant = self._read(value) if isinstance(value, str) and not strict else value
+        # Nothing is converted within a list or a dict either: JSON has both numbers and texts.
         strict = strict or isinstance(meant, list | dict)
         adapter = _adapter(self.type, self.limit)
         try:
@@ -213,6 +201,8 @@ class Field:
 
     def _read(self, text: str) -> Value:
         """Return what a text on a command line means where pydantic would not see it."""
+        if text == "None" and self.kinds & {"None", "Any"}:
+            return None
         if not self.kinds & {"str", "Any"}:
             with suppress(ValueError):
                 if any(kind.startswith(("list", "dict")) for kind in self.kinds):
@@ -229,7 +219,7 @@ class Field:
 def read_type(annotation: ast.expr) -> str:
     """Return the type that an annotation names, in one spelling; raise if no field can have it.
 
-    The annotation is read, never run.
+    The annotation is parsed, never run.
     """
     kind = _plain(annotation)
     _adapter(kind)
@@ -238,7 +228,7 @@ def read_type(annotation: ast.expr) -> str:
 
 def check_imported(annotation: ast.expr, known: set[str]) -> None:
     """Refuse an annotation whose names a kernel would not know, and say what to import."""
-    if known & {"*", "annotations"}:  # names that nobody sees, or types that are never looked at
+    if known & {"*", "annotations"}:  # `import *` may bring any name; or Python ignores the types
         return
     names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
     for name in sorted(names - known - vars(builtins).keys()):
@@ -277,7 +267,7 @@ def find_limit(text: str, kind: str) -> str:
     if limit or any(_fits(other, kind) for other in alike):
         known = _either(f"[{limit.example}]" for limit in LIMITS)
         raise ContractError(
-            f"[{text}] is no limit of {kind}: write it like {known}, or without brackets."
+            f"[{text}] is not a limit for {kind}: write it like {known}, or without brackets."
         )
     return ""
 

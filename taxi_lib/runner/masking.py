@@ -1,6 +1,6 @@
-"""Secrets: looked up where a reference says that they are kept, and hidden in all that is shown.
+"""Secrets: looked up by their reference, and hidden in everything that a run shows or keeps.
 
-The inputs of a notebook hold the reference: another secret in the same place makes nothing stale.
+A notebook's inputs hold the reference, so a new secret in the same place makes nothing stale.
 """
 
 import html
@@ -39,13 +39,13 @@ def _not_to_hide(secret: str, name: str) -> str:
     if len(text) < SHORTEST:
         return f"fewer than {SHORTEST} characters" if text else "nothing"
     if text in name.casefold() or text in _words_of_notebooks():
-        return "a word that notebooks are made of"
+        return "a word that notebook files contain"
     return ""
 
 
 @cache
 def _words_of_notebooks() -> str:
-    """Return the names and values that make a file a notebook, as its schema has them."""
+    """Return the names and values of the notebook format, as its schema lists them."""
     from nbformat import v4
 
     schema = Path(v4.__file__).with_name(v4.nbformat_schema[None, None])
@@ -58,7 +58,7 @@ def _find(name: str, reference: str) -> str:
     if place == "env":
         if key not in os.environ:
             raise ContractError(
-                f"{name} is to be found in the variable {key}, which is not set: set it."
+                f"{name} is kept in the environment variable {key}, which is not set: set it."
             )
         return os.environ[key]
     from prefect.blocks.system import Secret
@@ -67,8 +67,8 @@ def _find(name: str, reference: str) -> str:
         return str(Secret.load(key, _sync=True).get())
     except ValueError as error:
         raise ContractError(
-            f"{name} is to be found in the Secret block {key!r}, which is not on Prefect's "
-            "server: save it there."
+            f"{name} is kept in the Secret block {key!r}, which is not on Prefect's server: "
+            "save it there."
         ) from error
 
 
@@ -90,7 +90,7 @@ def mask_all(value: object, secrets: Iterable[str]) -> object:
 
 
 class Veil:
-    """Hides secrets in a text that comes in pieces: one may be split between two of them."""
+    """Hides secrets in a text that comes in pieces, even a secret that is split between two."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.spellings = _all_spellings(secrets)
@@ -98,7 +98,7 @@ class Veil:
         self.held = ""
 
     def through(self, piece: str) -> str:
-        """Return what can be shown by now: all but an end that may be the beginning of a secret."""
+        """Return what can be shown now: all but an end that may be the beginning of a secret."""
         text = self.held + piece
         longest = len(self.spellings[0]) if self.spellings else 1
         ends = range(max(0, len(text) - longest + 1), len(text))
@@ -109,7 +109,7 @@ class Veil:
         return self.any.sub(MASK, text[:cut])
 
     def rest(self) -> str:
-        """Return what was held back, when nothing comes after it."""
+        """Return what was held back; nothing comes after it."""
         text, self.held = self.held, ""
         return self.any.sub(MASK, text)
 

@@ -1,4 +1,4 @@
-"""Reading a notebook that is to be run: a file of that kind, for Python, not an executed copy."""
+"""Reading a notebook before a run: a notebook file, for Python, and not an executed copy."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def order(name: str) -> tuple:
-    """Return what to sort notebooks by: the numbers that a name begins with, then the name.
+    """Return the sort key of a notebook: the numbers that its name begins with, then the name.
 
     A notebook without a number comes last. Numbers within a name count as numbers, too.
 
@@ -67,7 +67,7 @@ def order(name: str) -> tuple:
 
 
 def label(name: str) -> str:
-    """Return how a notebook is called in few letters: by its number, else by its name."""
+    """Return the short name of a notebook: its number, or its whole name if it has none."""
     numbered = re.match(r"\d+(?:\.\d+)*[^\W\d_]?(?=[\W_]|$)", name)
     return numbered[0] if numbered else name
 
@@ -91,12 +91,12 @@ def tagged(notebook: NotebookNode, tag: str) -> list[str]:
 
 
 def is_injected(cell: NotebookNode) -> bool:
-    """Tell whether papermill has put a cell in, with the parameters as given."""
+    """Return whether papermill added the cell, to set the parameters."""
     return "injected-parameters" in cell.metadata.get("tags", [])
 
 
 def is_error_mark(cell: NotebookNode) -> bool:
-    """Tell whether papermill has put a cell in, to point to a failed one."""
+    """Return whether papermill added the cell, to point to a failed one."""
     return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
 
 
@@ -105,7 +105,7 @@ def _no_notebook(name: str, why: str, remedy: str = "save it with JupyterLab") -
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of JSON holds, in whatever Unicode it is written."""
+    """Return the content of a JSON file in any encoding of Unicode."""
     another = "give the file another name"
     try:
         if path.is_dir():
@@ -135,7 +135,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _not_json(error: json.JSONDecodeError) -> tuple[str, str]:
-    """Return what a file holds in place of JSON, and what to do about it."""
+    """Return why a file is not JSON, and what to do about it."""
     text, rest = error.doc.strip(), error.doc[error.pos :].strip()
     if marks := _CONFLICT.search(error.doc):
         line = 1 + error.doc.count("\n", 0, marks.start())
@@ -201,7 +201,7 @@ def _mapping(value: object, what: str, name: str) -> dict[str, Any]:
 
 
 def _texts(value: object, what: str, name: str) -> list[str]:
-    """Return a list of texts; a single text and null are read as one, too."""
+    """Return a list of texts; a single text is a list of one, and null is an empty list."""
     texts = value if isinstance(value, list) else [value]
     if not all(isinstance(text, str | None) for text in texts):
         raise _wrong(name, what, value, "a text or a list of texts")
@@ -213,7 +213,7 @@ def _wrong(name: str, what: str, value: object, expected: str) -> ContractError:
 
 
 def _check_language(metadata: dict[str, Any], name: str) -> None:
-    """Refuse a notebook for another language; keep of its metadata what is of use."""
+    """Refuse a notebook for another language, and leave out metadata about its kernel."""
     kernel, about = (
         _mapping(metadata.pop(part, None), part, name) for part in ("kernelspec", "language_info")
     )

@@ -51,7 +51,7 @@ def whole(tmp_path: Path) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "why"),
     [
         (b"", "it is empty"),
         (b" \n", "it is empty"),
@@ -78,10 +78,10 @@ def whole(tmp_path: Path) -> bytes:
     ],
 )
 def test_a_file_that_is_no_notebook_is_refused_with_what_it_is(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, why: str
 ):
     (tmp_path / "01_odd.ipynb").write_bytes(content)
-    with refused(ContractError, "01_odd.ipynb is not a notebook (", told, "): "):
+    with refused(ContractError, "01_odd.ipynb is not a notebook (", why, "): "):
         read_contract(tmp_path / "01_odd.ipynb")
 
 
@@ -122,20 +122,20 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path):
         read_contract(path)
 
 
-def test_a_file_that_one_may_not_read_is_told_so(tmp_path: Path, whole: bytes):
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, whole: bytes):
     tmp_path.chmod(0o755)
     path = tmp_path / "01_odd.ipynb"
     path.write_bytes(whole)
     path.chmod(0)
     command = [*as_anybody(), sys.executable, "-m", "taxi_lib", "list", "--folder", str(tmp_path)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert told.stderr.startswith("01_odd.ipynb cannot be read (Permission denied): ")
+    refusal = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refusal.returncode == 2
+    assert refusal.stderr.startswith("01_odd.ipynb cannot be read (Permission denied): ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "why"),
     [
         (5, "cell 1 is 5, expected a mapping"),
         (a_cell(1), "the source of cell 1 is 1, expected a text or a list of texts"),
@@ -148,8 +148,8 @@ def test_a_file_that_one_may_not_read_is_told_so(tmp_path: Path, whole: bytes):
         (a_cell("", cell_type=None), "the type of cell 1 is None"),
     ],
 )
-def test_a_field_of_another_type_is_refused_with_its_place(write: Write, cell: object, told: str):
-    with refused(ContractError, "01_odd.ipynb is not a notebook (", told):
+def test_a_field_of_another_type_is_refused_with_its_place(write: Write, cell: object, why: str):
+    with refused(ContractError, "01_odd.ipynb is not a notebook (", why):
         read_contract(write(cell))
 
 
@@ -229,9 +229,9 @@ def test_a_notebook_of_an_old_format_runs_with_its_values(tmp_path: Path, versio
     heading = {"cell_type": "heading", "level": 1, "source": "Old", "metadata": {}}
     heading = heading if version == 3 else {"cell_type": "markdown", "source": "# Old"}
     cells = [heading, tagged, said | {"input": "print('MONTH', month)", "metadata": {}}]
-    told = {"nbformat": version, "metadata": {"name": "x"}, "worksheets": [{"cells": cells}]}
+    content = {"nbformat": version, "metadata": {"name": "x"}, "worksheets": [{"cells": cells}]}
     path = tmp_path / "01_old.ipynb"
-    path.write_text(json.dumps(told | {"nbformat_minor": 0}))
+    path.write_text(json.dumps(content | {"nbformat_minor": 0}))
     assert read_contract(path).title == "Old"
     if version == 3:  # one kernel is enough
         assert printed(run_path(path, tmp_path / "run", {"month": "2023-01"})) == "MONTH 2023-01\n"

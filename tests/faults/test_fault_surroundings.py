@@ -181,9 +181,9 @@ def test_a_secret_that_is_told_or_is_not_there_is_refused(project: Path, value: 
         (" \n\t   ", "nothing"),
         ("7", "fewer than 6 characters"),
         (" hunt2 ", "fewer than 6 characters"),
-        ("stream", "a word that notebooks are made of"),
-        ("text/plain", "a word that notebooks are made of"),
-        ("Api_Key", "a word that notebooks are made of"),
+        ("stream", "a word that notebook files contain"),
+        ("text/plain", "a word that notebook files contain"),
+        ("Api_Key", "a word that notebook files contain"),
     ],
 )
 def test_a_secret_that_would_garble_other_text_is_refused(
