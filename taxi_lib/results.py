@@ -8,8 +8,12 @@ The results are kept in the executed notebook itself.
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taxi_lib.errors import ContractError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode  # imported when it is needed
 
 RESULTS_TYPE = "application/vnd.taxi-workbook.results+json"
 Value = str | int | float | bool | list | dict | None
@@ -44,12 +48,20 @@ def report_results(**results: Value) -> None:
     display({"text/plain": text, RESULTS_TYPE: plain}, raw=True)
 
 
-def read_results(path: Path) -> dict[str, Value]:
-    """Return the results that an executed notebook reported; empty when it reported none."""
-    import nbformat
+def read_results(notebook: "Path | NotebookNode") -> dict[str, Value]:
+    """Return the results that an executed notebook reported; empty when it reported none.
 
+    Parameters
+    ----------
+    notebook : pathlib.Path or nbformat.NotebookNode
+        The notebook, or its file.
+    """
+    if isinstance(notebook, str | Path):
+        import nbformat
+
+        notebook = nbformat.read(notebook, as_version=4)
     results: dict[str, Value] = {}
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in notebook.cells:
         for output in cell.get("outputs", []):
             results |= output.get("data", {}).get(RESULTS_TYPE, {})
     return results

@@ -9,9 +9,9 @@ from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from support.notebooks import run_path, write_cells
-from taxi_lib.runner.cell_progress import Narrator
-from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.cell_progress import CellProgress
 from taxi_lib.runner.kernel.outputs import MOST
+from taxi_lib.runner.notebook_file import read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun
 from taxi_lib.runner.screen import LONGEST, added, fold, settled, shortened
 
@@ -64,17 +64,15 @@ def test_a_long_text_loses_its_middle_and_says_how_much_however_often():
 
 
 def test_the_log_has_of_a_line_that_is_written_over_its_last_state(tmp_path: Path):
-    told = []
-
-    path = write_cells(tmp_path, "1")
+    texts, notebook = [], read_notebook(write_cells(tmp_path, "1"))
     with (tmp_path / "log").open("w") as log:
-        narrator = Narrator(read_contract(path), log, lambda line, done: None, told.append)
+        progress = CellProgress("01", "Test", notebook, log, lambda line, done: None, texts.append)
         for step in range(1000):
-            narrator.text(f"\r{step}%")
-        narrator.text("\nnext")
-        narrator.text(" line\nunfinished")
-        narrator.settle()
-    assert (tmp_path / "log").read_text() == "999%\nnext line\nunfinished\n" == "".join(told)
+            progress.text(f"\r{step}%")
+        progress.text("\nnext")
+        progress.text(" line\nunfinished")
+        progress.settle()
+    assert (tmp_path / "log").read_text() == "999%\nnext line\nunfinished\n" == "".join(texts)
 
 
 TALK = {

@@ -83,7 +83,7 @@ def test_a_table_that_is_too_long_to_clean_is_left_out_of_the_page_and_kept_in_t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parameters", [{}, {"greeting": "ho"}])
-def test_each_cell_is_told_with_its_number_and_section(run_cells: RunCells, parameters: dict):
+def test_each_cell_is_reported_with_its_number_and_section(run_cells: RunCells, parameters: dict):
     lines = []
     run_cells(
         "1",

@@ -61,9 +61,9 @@ def test_progress_errors_and_results_are_shown_without_what_acts(
         }
     )
     say(TaxiError(HOSTILE), sys.stderr)
-    told = capsys.readouterr()
-    assert told.out.count("red") >= 7 and told.err == "red \n"
-    assert not set(told.out + told.err) & set("\x1b\x07\x08\x00\x9b\x85\u202e\u2066\r")
+    shown = capsys.readouterr()
+    assert shown.out.count("red") >= 7 and shown.err == "red \n"
+    assert not set(shown.out + shown.err) & set("\x1b\x07\x08\x00\x9b\x85\u202e\u2066\r")
 
 
 BOARD = """from taxi_lib.runner.console import Board, say

@@ -1,4 +1,4 @@
-"""What is told of a notebook while it runs: which cell, in which section, and what it prints."""
+"""Progress of a notebook that runs: its cells by number and section, and what they print."""
 
 import time
 from collections.abc import Callable
@@ -8,102 +8,87 @@ from typing import TextIO
 from nbformat import NotebookNode
 
 from taxi_lib.runner.console import printable
-from taxi_lib.runner.contracts import Contract
-from taxi_lib.runner.notebook_file import headings, is_error_mark, is_injected, label, read_notebook
+from taxi_lib.runner.notebook_file import headings, is_error_mark, is_injected, label
 from taxi_lib.runner.screen import added, settled
-from taxi_lib.runner.shadowed_modules import warnings_about
 
-_PATIENCE = 10  # seconds
-_LONG = 100_000  # characters of a line that is not at its end
+_PATIENCE = 10  # seconds between two states of a line that is written over
+_LONG = 100_000  # characters of a line without an end
 
 
-class Narrator:
-    """Tell each cell as it starts, by its number in the lesson and the section it stands in.
+class CellProgress:
+    """Reports each cell as it starts and what it prints, to the log and to two callbacks.
 
     Attributes
     ----------
-    place : str
-        Where the run has got to: ``"cell 7/23 · Train"``.
-    notebook : nbformat.NotebookNode
-        What is run.
-    source : str or None
-        The source of that cell.
+    place, source, tags
+        The cell that runs: ``"cell 7/23 · Train"``, its source and its tags.
     index : int or None
-        Its place in the notebook that papermill runs.
-    tags : list of str
-        Its tags.
+        Its number, with papermill's own cells counted.
     """
 
     def __init__(
         self,
-        contract: Contract,
+        name: str,
+        title: str,
+        notebook: NotebookNode,
         log: TextIO,
         on_progress: Callable[[str, float], None],
         on_text: Callable[[str], None],
     ) -> None:
         self.log, self.on_progress, self.on_text = log, on_progress, on_text
-        self.lesson = label(contract.name)
+        self.label = label(name)
         self.place, self.source, self.index = "before the first cell", None, None
         self.tags: list[str] = []
-        section = contract.title
-        self.places: list[str] = []
-        self.notebook = read_notebook(contract.path)
-        cells = self.notebook.cells
-        # papermill takes its marks out of a copy that it left after a failure.
-        self.cells = [cell for cell in cells if not is_error_mark(cell)]
-        self.line, self.told = "", time.monotonic()
-        for warning in warnings_about(cells, contract.path.parent):
-            log.write(f"{warning}\n")
-        self.given = 0  # how many cells papermill has put in so far
-        for number, cell in enumerate(cells, start=1):
-            if is_error_mark(cell):
+        self.line, self.reported = "", time.monotonic()
+        self.injected = 0  # cells that papermill has added so far
+        self.cells: list[tuple[str, str]] = []  # the place and the source of each
+        section, total = title, len(notebook.cells)
+        for number, cell in enumerate(notebook.cells, start=1):
+            if is_error_mark(cell):  # papermill removes its marks of an earlier failure
                 continue
             if cell.cell_type == "markdown" and (found := headings(cell.source)):
                 _, section = found[-1]
-            self.places.append(f"cell {number}/{len(cells)} · {section}")
+            self.cells.append((f"cell {number}/{total} · {section}", cell.source))
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
-        """Tell that a cell starts."""
+        """Report that a cell starts."""
         self.settle()
         self.index, self.tags = cell_index, cell.metadata.get("tags", [])
         if is_injected(cell):
-            self.given = 1
+            self.injected = 1
             self.place, self.source = "the parameters as given", cell.source
         elif cell.cell_type == "code":
-            self._look_at(cell_index - self.given)
+            self.place, self.source = self.cells[cell_index - self.injected]
         else:
             return
-        line = f"{self.lesson} · {self.place}"
+        line = f"{self.label} · {self.place}"
         self.log.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
-        self.on_progress(line, max(0, cell_index - self.given) / len(self.cells))
-
-    def _look_at(self, index: int) -> None:
-        if 0 <= index < len(self.cells):
-            self.place, self.source = self.places[index], self.cells[index].source
+        self.on_progress(line, max(0, cell_index - self.injected) / len(self.cells))
 
     def text(self, text: str) -> None:
-        """Tell what a cell prints, line by line; of a line that is written over, the last state.
+        """Report what a cell prints, line by line.
 
-        A bar that takes long is told every few seconds, on a line of its own.
+        Of a line that is written over, it reports the last state, and every few seconds the
+        present one, on a line for each.
         """
         self.line = added(self.line, text)
         whole, newline, rest = self.line.rpartition("\n")
         if newline:
-            self._tell(whole + newline)
+            self._report(whole + newline)
             self.line = rest
         elif len(rest) > _LONG:
-            self._tell(rest)
+            self._report(rest)
             self.line = ""
-        elif time.monotonic() - self.told > _PATIENCE:
-            self._tell(f"{settled(rest)}\n")
+        elif time.monotonic() - self.reported > _PATIENCE:
+            self._report(f"{settled(rest)}\n")
 
     def settle(self) -> None:
-        """Tell what is left of a line that did not end."""
+        """Report the beginning of a line that has not ended."""
         if self.line:
-            self._tell(f"{settled(self.line)}\n")
+            self._report(f"{settled(self.line)}\n")
             self.line = ""
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self.log.write(printable(text))  # a log is read in a terminal, too
         self.on_text(text)
-        self.told = time.monotonic()
+        self.reported = time.monotonic()

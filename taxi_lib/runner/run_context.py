@@ -57,8 +57,6 @@ class Session:
         Called with each text that a cell prints.
     secrets : dict of str to str
         Values that are assigned unseen, by parameter.
-    late : threading.Event
-        Set once the notebook took too long and was stopped.
     reads : dict of str to str
         The fingerprint of each file that ``%run`` has read, by its path.
     """
@@ -70,5 +68,4 @@ class Session:
     on_cell: Callable[..., None]
     on_text: Callable[[str], None]
     secrets: dict[str, str] = field(default_factory=dict)
-    late: Event = field(default_factory=Event)
     reads: dict[str, str] = field(default_factory=dict)

@@ -35,11 +35,7 @@ def fold(text: str) -> str:
     first = _MOVES.search(text)
     if not first:
         return text
-    start = first.start()
-    for _ in range(_REACH if "\x1b" in text else 1):
-        start = max(text.rfind("\n", 0, start), 0)
-    start += text[start] == "\n"
-    screen = _Screen()
+    start, screen = _start_of_reach(text, first.start(), text), _Screen()
     for piece in _PIECE.finditer(text, start):
         screen.take(piece)
     return text[:start] + screen.text()
@@ -49,12 +45,17 @@ def added(before: str, text: str) -> str:
     """Return a folded text with more after it, in a time that does not grow with its length."""
     if "\r" not in before[-16:] and not _MOVES.search(text):
         return before + text
-    start = len(before)
-    for _ in range(_REACH if "\x1b" in text or "\x1b" in before[-16:] else 1):
-        start = before.rfind("\n", 0, max(start, 0))
+    start = _start_of_reach(before, len(before), before[-16:] + text)
     if len(before) - start > _WIDEST:
         return before + text  # no progress bar, and too long to fold it each time
-    return before[: start + 1] + fold(before[start + 1 :] + text)
+    return before[:start] + fold(before[start:] + text)
+
+
+def _start_of_reach(text: str, place: int, moves: str) -> int:
+    """Return where the lines start that a cursor can reach from a place by some moves."""
+    for _ in range(_REACH if "\x1b" in moves else 1):
+        place = text.rfind("\n", 0, max(place, 0))
+    return place + 1
 
 
 def settled(text: str) -> str:

@@ -71,8 +71,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("source", COMMANDS)
 def test_a_command_that_fails_is_an_error_of_its_cell(commands: dict[str, str], source: str):
-    told = COMMANDS[source]
-    named = f"CommandFailedError: {told}" if told.startswith("`") else told
+    expected = COMMANDS[source]
+    named = f"CommandFailedError: {expected}" if expected.startswith("`") else expected
     assert commands[source] == named
 
 
@@ -88,8 +88,8 @@ def test_a_command_that_fails_ends_its_notebook_and_log_and_page_say_so(
     line = 'api_key: str = ""  # of the API [secret]'
     path = write_cells(tmp_path, "!echo $api_key; exit 4", "print('never')", parameters=line)
     run = run_path(path, tmp_path / "run", {"api_key": "env:API_KEY"})
-    told = "CommandFailedError: `!echo ********; exit 4` ended with status 4"
-    assert (run.status, run.error) == ("failed", f"cell 4/5 · Work: {told}")
+    expected = "CommandFailedError: `!echo ********; exit 4` ended with status 4"
+    assert (run.status, run.error) == ("failed", f"cell 4/5 · Work: {expected}")
     assert printed(run).split() == ["********"]
     assert f"FAILED: {run.error}\n" in Path(run.log).read_text()
     assert "ended with status 4" in Path(run.html).read_text()
@@ -119,7 +119,7 @@ def test_a_notebook_whose_tagged_cell_raises_is_completed_and_shows_the_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         ("import sys; sys.exit('no data for May')", "SystemExit: no data for May; it ended the"),
         ("import os; os.kill(os.getpid(), 9)", "the kernel died"),
@@ -127,17 +127,17 @@ def test_a_notebook_whose_tagged_cell_raises_is_completed_and_shows_the_error(
     ],
 )
 def test_a_tagged_cell_may_raise_but_not_leave_early_die_or_hang(
-    tmp_path: Path, source: str, told: str
+    tmp_path: Path, source: str, expected: str
 ):
     path = tag(write_cells(tmp_path, source, "print('never')"), ["raises-exception"])
     run = run_path(path, tmp_path / "run", cell_seconds=3)
-    assert run.error.startswith(f"cell 4/5 · Work: {told}")
+    assert run.error.startswith(f"cell 4/5 · Work: {expected}")
     assert "never" not in printed(run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         ("import sys; sys.exit('no data\\nfor May')", "SystemExit: no data; it ended the kernel"),
         ("import sys; sys.exit(3)", "SystemExit: 3; it ended the kernel"),
@@ -145,9 +145,9 @@ def test_a_tagged_cell_may_raise_but_not_leave_early_die_or_hang(
         ("quit()", "it ended the kernel"),
     ],
 )
-def test_a_notebook_that_leaves_early_says_why(tmp_path: Path, source: str, told: str):
+def test_a_notebook_that_leaves_early_says_why(tmp_path: Path, source: str, expected: str):
     run = run_cells(tmp_path, source, "print('never')")
-    assert run.error == f"cell 4/5 · Work: {told}, and nothing after that was run"
+    assert run.error == f"cell 4/5 · Work: {expected}, and nothing after that was run"
 
 
 @pytest.mark.slow
@@ -174,19 +174,19 @@ ERRORS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ERRORS)
-def test_an_error_is_told_by_its_own_name_and_first_line(tmp_path: Path, source: str):
+def test_an_error_is_described_by_its_name_and_first_line(tmp_path: Path, source: str):
     run = run_cells(tmp_path, source, "print('never')", cell_seconds=20)
     assert run.error.startswith(f"cell 4/5 · Work: {ERRORS[source]}")
     assert "\n" not in run.error and run.cell == source and "never" not in printed(run)
 
 
 def failed(error: BaseException) -> CellFailedError:
-    return CellFailedError(0, describe(error, ""))
+    return CellFailedError(describe(error, ""))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (type("Übel", (Exception,), {})("größer"), "Übel: größer"),
         (ValueError("\n\n  deep\nmore"), "ValueError: deep"),
@@ -195,21 +195,19 @@ def failed(error: BaseException) -> CellFailedError:
         (ValueError("x" * 10_000), "ValueError: " + "x" * 1000 + " …"),
     ],
 )
-def test_an_error_is_one_line_whatever_its_message(error: Exception, told: str):
-    sentence = explain(failed(error), False, 0)
-    assert sentence.startswith(told) and "\n" not in sentence
+def test_an_error_is_one_line_whatever_its_message(error: Exception, expected: str):
+    sentence = explain(failed(error), 0)
+    assert sentence.startswith(expected) and "\n" not in sentence
 
 
 def test_of_many_members_of_a_group_three_are_named():
     group = ExceptionGroup("many", [ValueError(n) for n in range(5)])
-    assert explain(failed(group), False, 0).endswith(
-        "ValueError: 0; ValueError: 1; ValueError: 2; …"
-    )
+    assert explain(failed(group), 0).endswith("ValueError: 0; ValueError: 1; ValueError: 2; …")
 
 
-def test_signals_and_statuses_are_told_apart():
-    for code, told in ((-9, "was stopped by SIGKILL"), (-127, "ended with status 255"), (4, "4")):
-        assert str(CommandFailedError(code, "!x")).endswith(told)
+def test_signals_and_statuses_are_distinguished():
+    for code, end in ((-9, "was stopped by SIGKILL"), (-127, "ended with status 255"), (4, "4")):
+        assert str(CommandFailedError(code, "!x")).endswith(end)
 
 
 @pytest.mark.slow
@@ -303,9 +301,9 @@ def with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_name_that_was_not_found_and_lies_beside_the_notebook_is_named(
     with_files: Path, error: Exception, name: str
 ):
-    told = explain(failed(error), False, 0)
+    expected = explain(failed(error), 0)
     hint = f" ({name} lies beside the notebook, which works in the folder of its run: take the path"
-    assert (hint in told) == bool(name) == ("--work-beside" in told)
+    assert (hint in expected) == bool(name) == ("--work-beside" in expected)
 
 
 @pytest.mark.slow

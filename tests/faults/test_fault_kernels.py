@@ -47,6 +47,26 @@ def test_a_kernel_that_dies_in_a_cell_is_a_failure_worth_a_second_try(tmp_path: 
     assert Path(run.html).is_file()
 
 
+UNSTARTABLE = """import sys
+from pathlib import Path
+from support.notebooks import run_path
+from taxi_lib.runner.kernel import launch
+launch.OPTIONS[:] = ["--Session.packer=no.such.packer"]
+run = run_path(Path(sys.argv[1]), Path(sys.argv[2]))
+print(run.status, run.is_retryable, run.error, sep="\\n")"""
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_before_it_answers_is_a_failure_worth_a_second_try(tmp_path: Path):
+    paths = [str(write_cells(tmp_path, "1")), str(tmp_path / "run")]
+    command = [sys.executable, "-c", UNSTARTABLE, *paths]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300)
+    error = "before the first cell: the kernel did not start (Kernel died before replying to "
+    assert ran.stdout.startswith(f"failed\nTrue\n{error}")
+    assert ran.stderr == ""  # nothing is left to fail at the end of the program
+
+
 @pytest.mark.slow
 def test_a_cell_that_runs_out_of_memory_is_named(tmp_path: Path):
     greedy = """import resource
@@ -134,7 +154,7 @@ while len(list(begun.parent.glob("begun-*"))) < len(escapes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("last", "told", "limits"),
+    ("last", "expected", "limits"),
     [
         ("print('well')", None, {}),
         ("1 / 0", "ZeroDivisionError", {}),
@@ -150,12 +170,12 @@ while len(list(begun.parent.glob("begun-*"))) < len(escapes):
     ids=["good", "failed", "killed", "cell too long", "notebook too long", "thread"],
 )
 def test_all_that_a_notebook_has_started_ends_with_it(
-    tmp_path: Path, last: str, told: str | None, limits: dict
+    tmp_path: Path, last: str, expected: str | None, limits: dict
 ):
     begun = str(tmp_path / "begun")
     leave = LEAVE.format(escapes=ESCAPES, escape=ESCAPE, begun=begun)
     run = run_cells(tmp_path, leave, last, **limits)
-    assert told in run.error if told else run.error is None
+    assert expected in run.error if expected else run.error is None
     assert len(list(tmp_path.glob("begun-*"))) == len(ESCAPES)
     assert naming(begun) == []
 
@@ -188,9 +208,9 @@ print("split", api_key[:5], end="", flush=True); os.write(1, api_key[5:].encode(
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return what a notebook that writes its secret leaves: terminal, log, notebook, stream."""
-    folder, (ours, terminal) = tmp_path_factory.mktemp("told"), pty.openpty()
+    folder, (ours, terminal) = tmp_path_factory.mktemp("written"), pty.openpty()
     key = 'api_key: str = ""  # a key [secret]'
     path = write_cells(folder, TELL, AT_THE_END, parameters=key)
     code = f"""import sys
@@ -226,15 +246,15 @@ with open({str(folder / "stream")!r}, "w") as stream:
 
 
 @pytest.mark.slow
-def test_what_a_notebook_writes_reaches_no_terminal(told: dict[str, str]):
-    assert told["terminal"] == ""
-    assert "no terminal: True\nNo such device or address\n" in told["log"]
+def test_what_a_notebook_writes_reaches_no_terminal(written: dict[str, str]):
+    assert written["terminal"] == ""
+    assert "no terminal: True\nNo such device or address\n" in written["log"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["log", "notebook", "stream"])
-def test_a_secret_is_hidden_in_whatever_way_it_is_written(told: dict[str, str], where: str):
-    text = told[where]
+def test_a_secret_is_hidden_in_whatever_way_it_is_written(written: dict[str, str], where: str):
+    text = written[where]
     assert SECRET not in text and SECRET[5:] not in text
     ways = ["child", "print", "given", "system", "beneath", "beneath", "bytes"]
     for way in ways:
@@ -244,8 +264,8 @@ def test_a_secret_is_hidden_in_whatever_way_it_is_written(told: dict[str, str], 
 
 
 @pytest.mark.slow
-def test_what_is_written_after_the_last_cell_is_in_the_log(told: dict[str, str]):
-    assert told["log"].endswith(f"at exit <{MASK}>\n")
+def test_what_is_written_after_the_last_cell_is_in_the_log(written: dict[str, str]):
+    assert written["log"].endswith(f"at exit <{MASK}>\n")
 
 
 @pytest.mark.slow
@@ -344,17 +364,17 @@ def test_a_long_path_for_temporary_files_stops_no_kernel(
         monkeypatch.setattr("taxi_lib.runner.kernel.launch._SHORT", (str(tmp_path / "nowhere"),))
     run = run_cells(tmp_path, SHOW_SOCKETS)
     assert run.error is None
-    told, file = printed(run).splitlines()
-    assert told == f"{transport} 700 True"
+    connection, file = printed(run).splitlines()
+    assert connection == f"{transport} 700 True"
     assert not Path(file).parent.exists() and list(deep.iterdir()) == []
 
 
-def test_no_folder_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_folder_for_temporary_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     nowhere = str(tmp_path / "nowhere")
     monkeypatch.setattr("tempfile.tempdir", nowhere)
     monkeypatch.setattr("taxi_lib.runner.kernel.launch._SHORT", (f"{nowhere}-else",))
-    told = f"neither to {nowhere} nor to {nowhere}-else: set TMPDIR to a folder"
-    with refused(TaxiError, told), scratch_folder():
+    expected = f"neither to {nowhere} nor to {nowhere}-else: set TMPDIR to a folder"
+    with refused(TaxiError, expected), scratch_folder():
         pass
 
 
@@ -498,7 +518,7 @@ def test_a_path_reaches_the_cell_in_full_also_by_default(tmp_path: Path):
 def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
     report = "from taxi_lib.results import report_results; report_results(rmse={}, {})"
     promise = "rmse: float  # minutes [0 to 60]\nrows: int  # read"
-    for value, more, told in (
+    for value, more, expected in (
         ("61.5", "rows=3", "its results: rmse is 61.5, expected float, 0 to 60: minutes."),
         ("'6'", "rows=3", "its results: rmse is '6', expected float"),
         ("6.5", "", "its results: rows was promised and not reported"),
@@ -506,7 +526,7 @@ def test_a_broken_promise_fails_a_notebook_that_ran_to_its_end(tmp_path: Path):
     ):
         path = write_cells(tmp_path, report.format(value, more), results=promise)
         run = run_path(path, tmp_path / "run")
-        assert run.status == "failed" and run.error.startswith(told)
+        assert run.status == "failed" and run.error.startswith(expected)
         assert Path(run.html).is_file()
 
 

@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from nbconvert import HTMLExporter, TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
@@ -56,47 +55,26 @@ div pre {{word-break: normal !important; overflow-wrap: anywhere}}
 def write_page(notebook: NotebookNode, page: Path, beside: Path) -> None:
     """Write a notebook as a page that any browser shows, with nothing in it that can act.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Executed, or stopped half-way.
-    page : pathlib.Path
-        The HTML file.
-    beside : pathlib.Path
-        The folder of the notebook that was executed. Pictures there, or beside the page, are put
-        into the page.
+    Pictures that lie ``beside`` the notebook's source, or beside the page, are put into it.
     """
     rendered = RenderedNotebook(notebook, Pictures(beside, page.parent))
+    exporter = _exporter()
     resources = {"metadata": {"name": page.stem}, "own_style": rendered.style}
-    body, _ = _exporter().from_notebook_node(rendered.notebook, resources)
+    # HTMLExporter's own method would parse the whole page once more.
+    body, _ = TemplateExporter.from_notebook_node(
+        exporter, rendered.notebook, exporter._init_resources(resources)
+    )
     write_text(page, body)
 
 
-class _Exporter(HTMLExporter):
-    """nbconvert's exporter for cells that are harmless already: it does not clean them again."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            raw_template=_TEMPLATE,
-            default_preprocessors=["nbconvert.preprocessors.HighlightMagicsPreprocessor"],
-            optimistic_validation=True,  # once, not after each step
-        )
-        # Each output has one form already: filter_data_type has nothing to choose.
-        for name in ("markdown2html", "clean_html", "strip_files_prefix", "filter_data_type"):
-            self.register_filter(name, _unchanged)
-        self.register_filter("clean", clean)
-        self.register_filter("highlight_code", Highlight2HTML("ipython3", parent=self))
-
-    def from_notebook_node(
-        self, notebook: NotebookNode, resources: dict[str, Any], **_: object
-    ) -> tuple[str, dict[str, Any]]:
-        return TemplateExporter.from_notebook_node(self, notebook, self._init_resources(resources))
-
-
 @cache  # compiling the templates takes 0.1 s
-def _exporter() -> _Exporter:
-    return _Exporter()
-
-
-def _unchanged(value: object) -> object:
-    return value
+def _exporter() -> HTMLExporter:
+    # The cells are harmless already, each output in one form.
+    done = ("markdown2html", "clean_html", "strip_files_prefix", "filter_data_type")
+    own = {"clean": clean, "highlight_code": Highlight2HTML("ipython3")}
+    return HTMLExporter(
+        raw_template=_TEMPLATE,
+        default_preprocessors=["nbconvert.preprocessors.HighlightMagicsPreprocessor"],
+        optimistic_validation=True,  # once, not after each step
+        filters=dict.fromkeys(done, lambda value: value) | own,
+    )

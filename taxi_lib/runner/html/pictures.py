@@ -15,13 +15,7 @@ _BEGINNINGS = {
 
 
 class Pictures:
-    """Finds the pictures that prose and outputs name.
-
-    Parameters
-    ----------
-    *folders : pathlib.Path
-        Where they may be, and in the folders below.
-    """
+    """Finds the pictures that prose and outputs name, in some folders and below them."""
 
     def __init__(self, *folders: Path) -> None:
         self.folders = [folder.resolve() for folder in folders]
@@ -30,12 +24,8 @@ class Pictures:
     def find(self, address: str, attachments: object) -> str | None:
         """Return a picture as a ``data:`` address, or None when the page cannot have it.
 
-        Parameters
-        ----------
-        address : str
-            As it is written: ``"plots/map.png"``, ``"attachment:map.png"``.
-        attachments : mapping of str to mapping of str to str
-            What was pasted into the cell: base64 by type, by name.
+        ``address`` may be ``"plots/map.png"``, or ``"attachment:map.png"`` for a picture that was
+        pasted into the cell: base64 by type, by name.
         """
         try:
             scheme, host, path, *_ = urlsplit(address)

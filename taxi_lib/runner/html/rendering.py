@@ -27,13 +27,6 @@ _BASE64 = re.compile(r"data:image/[\w+]+;base64,[\w+/=\s]*")
 class RenderedNotebook:
     """A notebook as its page shows it.
 
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        Executed, or stopped half-way, with any outputs and metadata.
-    pictures : Pictures
-        Finds the pictures that prose and outputs name.
-
     Attributes
     ----------
     notebook : nbformat.NotebookNode
@@ -194,9 +187,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return a part of a notebook as text, whatever it is: lines, JSON, nothing."""
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        return "".join(value)
+    """Return a part of a notebook as text, whatever it is: a text, JSON, nothing."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, indent=1, default=str)

@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 import nh3
 
-from taxi_lib.runner.html import styles
-
 DEEPEST = 100  # tags within tags
 _TAGS = set(
     "a abbr address article aside b bdi bdo big blockquote br caption center cite code col "
@@ -65,32 +63,40 @@ _CLASSES_OF_THE_PAGE = re.compile(r"(?<!\S)(?:jp|lm|cm|bp\d?)-\S*")
 _DATA = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml|bmp);base64,[\w+/=\s]*")
 _SIZE = re.compile(r"\d{1,5}(?:\.\d+)?(?:%|px)?")
 
+# Styles: colours, borders and sizes stay; rules that load or cover something do not.
+_PROPERTIES = re.compile(
+    r"background(-color|-image)?|border(-[a-z-]+)?|caption-side|color|column-(count|gap)|float|"
+    r"font(-[a-z-]+)?|gap|(align|justify)-[a-z]+|flex(-[a-z]+)?|grid-[a-z-]+|"
+    r"(min-|max-)?(width|height)|letter-spacing|line-height|list-style(-type)?|"
+    r"(margin|padding)(-[a-z]+)?|opacity|overflow(-[xyw][a-z]*)?|table-layout|"
+    r"text-(align|decoration|indent|overflow|transform)[a-z-]*|vertical-align|"
+    r"white-space|word-(break|wrap|spacing)"
+)
+# Without colons, escapes and comments it holds no address and cannot end its rule.
+_VALUE = re.compile(r"(?:[\w\s#%.,()\"'+!-]|/(?!\*))*")
+_FUNCTIONS = {"rgb", "rgba", "hsl", "hsla", "calc", "linear-gradient", "var"}
+_FUNCTION = re.compile(r"([\w-]*)\(")
+_NEGATIVE = re.compile(r"(?<![\w(])-[\d.]")
+_BLOCK = re.compile(r"@[^{};]*+(?:;|\{(?:[^{}]|\{[^{}]*+\})*+\}|\Z)")
+_RULE = re.compile(r"([^{}]*+)\{([^{}]*+)\}")
+_SELECTOR = re.compile(r"[\w\s.#>+~*:()-]+")
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
+
 
 class Fragment:
     """A piece of HTML made harmless.
 
-    Parameters
-    ----------
-    source : str
-        The HTML.
-    scope : str
-        A CSS selector. The fragment's style rules apply only within it.
-    picture : callable
-        Takes the address of a picture; returns its content as a ``data:`` address, or None.
+    ``picture`` takes the address of a picture and returns its content as a ``data:`` address, or
+    None. ``ValueError`` is raised when more than ``DEEPEST`` tags are within each other.
 
     Attributes
     ----------
     html : str
         The harmless HTML.
     style : str
-        Its safe style rules.
+        Its safe style rules, which apply only within ``scope``, a CSS selector.
     live : bool
         Whether it had parts that need a script, a frame or the network.
-
-    Raises
-    ------
-    ValueError
-        When more than ``DEEPEST`` tags are within each other.
     """
 
     def __init__(
@@ -113,7 +119,7 @@ class Fragment:
         name = (found[1] or "").lower()
         self.live |= name in _LIVE
         if name == "style":
-            self.style += styles.kept_within(self.scope, found[0].partition(">")[2])
+            self.style += _kept_within(self.scope, found[0].partition(">")[2])
         if name != "svg":
             return ""
         drawing = found[0]
@@ -198,8 +204,45 @@ def _written(name: str, attributes: dict[str, str]) -> str:
 def _attribute(tag: str, name: str, value: str) -> str | None:
     """Return the safe part of an attribute's value, or None when there is none."""
     if name == "style":
-        return styles.declarations(value, hiding=True) or None
+        return _declarations(value, hiding=True) or None
     if name == "href" and re.sub(r"[\x00-\x20]", "", value).lower().startswith("data:"):
         return None
     wanted = {"src": _DATA, "width": _SIZE, "height": _SIZE}.get(name) if tag == "img" else None
     return value if not wanted or wanted.fullmatch(value) else None
+
+
+def _declarations(text: str, hiding: bool = False) -> str:
+    """Return the safe declarations of a style attribute or a rule: ``"color: red; width: 3em"``.
+
+    With ``hiding``, ``display`` is safe, too. In a rule it is not: such rules hide what a script,
+    which is missing here, would show.
+    """
+    kept = []
+    for declaration in _COMMENT.sub(" ", text).split(";"):
+        name, colon, value = (part.strip() for part in declaration.partition(":"))
+        known = _PROPERTIES.fullmatch(name.lower()) or (hiding and name.lower() == "display")
+        if colon and known and _is_safe(value):
+            kept.append(f"{name}: {value}")
+    return "; ".join(kept)
+
+
+def _kept_within(scope: str, sheet: str) -> str:
+    """Return the safe rules of a style sheet, without ``@media`` and the like.
+
+    They are rewritten to apply only within ``scope``, a selector.
+    """
+    rules = []
+    for selectors, body in _RULE.findall(_BLOCK.sub("", _COMMENT.sub(" ", sheet))):
+        parts = [s.strip() for s in selectors.split(",")]
+        safe = _declarations(body)
+        if safe and all(_SELECTOR.fullmatch(s) and s.count("(") == s.count(")") for s in parts):
+            rules.append(f"{', '.join(f'{scope} {s}' for s in parts)} {{{safe}}}\n")
+    return "".join(rules)
+
+
+def _is_safe(value: str) -> bool:
+    return bool(
+        _VALUE.fullmatch(value)
+        and not _NEGATIVE.search(value)
+        and {name.lower() for name in _FUNCTION.findall(value)} <= _FUNCTIONS
+    )

@@ -23,12 +23,7 @@ def states_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def as_text(states: Mapping[str, Mapping[str, Any]], view: object, deep: int = 0) -> str:
     """Return the texts, values and bars of a widget and of the widgets in it.
 
-    Parameters
-    ----------
-    states : mapping
-        From :func:`states_of`.
-    view : dict or str
-        The content of an output, ``{"model_id": …}``, or a widget's number.
+    ``view`` is the content of an output, ``{"model_id": …}``, or a widget's number.
     """
     number = view.get("model_id") if isinstance(view, Mapping) else view
     state = states.get(str(number).removeprefix("IPY_MODEL_"))

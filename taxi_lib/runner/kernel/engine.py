@@ -1,50 +1,40 @@
-"""papermill's engine for this workbook: a kernel of this environment, watched cell by cell."""
+"""papermill's engine of the runner: a kernel of this environment, watched cell by cell."""
 
 import asyncio
+import atexit
 import os
 from codecs import getincrementaldecoder
 from contextlib import suppress
-from threading import Timer
 from typing import Any, BinaryIO
 
-from nbclient.exceptions import CellExecutionError
+from jupyter_client.client import KernelClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
-from taxi_lib.runner.kernel.launch import (
-    OPTIONS,
-    PIPE,
-    manager,
-    own_folders,
-    pipe,
-    quiet,
-    scratch_folder,
-)
+from taxi_lib.runner.kernel import launch
 from taxi_lib.runner.kernel.outputs import KeptOutputs
 from taxi_lib.runner.masking import Veil, mask_all
 from taxi_lib.runner.notebook_file import is_injected
 from taxi_lib.runner.run_context import Session
 from taxi_lib.services.processes import RUN_TAG, stop_tagged
 
-_SHOWN = ("display_data", "update_display_data", "execute_result", "error")
-_SHOWN += ("comm_open", "comm_msg")  # of widgets
-
 
 class CellFailedError(Exception):
-    """A cell failed.
+    """A cell failed; ``failure`` is from :func:`taxi_lib.runner.kernel.errors.describe`."""
 
-    Attributes
-    ----------
-    index : int
-        Of the cell, in the notebook that was run.
-    failure : dict
-        What went wrong: see :func:`taxi_lib.runner.kernel.errors.describe`.
-    """
+    def __init__(self, failure: dict[str, Any]) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
-    def __init__(self, index: int, failure: dict[str, Any]) -> None:
-        super().__init__(index, failure)
-        self.index, self.failure = index, failure
+
+class KernelNotStartedError(DeadKernelError):
+    """A kernel died before it answered, or did not answer in time."""
+
+
+class NotebookTimeoutError(Exception):
+    """A notebook took too long and was stopped."""
 
 
 class ExpectedErrorsError(Exception):
@@ -52,134 +42,158 @@ class ExpectedErrorsError(Exception):
 
 
 class _Client(PapermillNotebookClient):
-    """papermill's client, which hides secrets in every message before anything is done with it."""
+    """papermill's client, which masks secrets in every message before it is used.
 
-    session: Session
+    The kernel keeps its files in ``scratch``. Its standard output and error come out of ``pipes``.
+    """
 
-    def listen_to(self, session: Session, voices: tuple[BinaryIO, ...]) -> None:
-        """Take a kernel to run cells in, and where its standard output and error come out."""
-        self.session, self.voices, self.owns_km = session, voices, True
-        self.kept = KeptOutputs()
-        for voice in voices:
-            os.set_blocking(voice.fileno(), False)
+    def __init__(
+        self,
+        nb_man: NotebookExecutionManager,
+        session: Session,
+        scratch: str,
+        pipes: tuple[BinaryIO, ...],
+    ) -> None:
+        seconds = session.context.cell_seconds
+        super().__init__(
+            nb_man,
+            km=launch.manager(scratch, session.run_tag),
+            log=launch.quiet(),
+            startup_timeout=120,
+            timeout=seconds,
+            iopub_timeout=max(60, int(seconds)),  # output may arrive long after its cell has ended
+            on_cell_start=session.on_cell,
+            on_cell_executed=self._on_cell_executed,
+            resources={"metadata": {"path": str(session.folder)}},
+            extra_arguments=launch.OPTIONS,
+        )
+        self.session, self.pipes, self.owns_km = session, pipes, True
+        self.kept, self.is_late = KeptOutputs(), False
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
         self.decoder = getincrementaldecoder("utf-8")("backslashreplace")
         self.last: dict[str, dict] = {}
-        # Secrets may come in pieces: in each stream, and in the log, where they come together.
-        self.veils = {name: Veil(session.secrets.values()) for name in ("stdout", "stderr", "pipe")}
-        self.log_veil = Veil(session.secrets.values())
+        # A secret may come in pieces in each stream, and in the log, where the streams meet.
+        self.secrets = session.secrets.values()
+        self.veils = {name: Veil(self.secrets) for name in ("stdout", "stderr", "pipe")}
+        self.log_veil = Veil(self.secrets)
+
+    async def async_start_new_kernel_client(self) -> KernelClient:
+        try:
+            return await super().async_start_new_kernel_client()
+        except RuntimeError as error:
+            raise KernelNotStartedError(f"the kernel did not start ({error})") from error
 
     def process_message(self, msg: dict, cell: NotebookNode, cell_index: int) -> object:
-        kind = msg["msg_type"]
-        if kind == "stream":
+        if msg["msg_type"] == "stream":
             name, self.last[name] = msg["content"]["name"], msg
             text = self.veils[name].through(msg["content"]["text"])
-            return self._take(msg, text, cell, cell_index)
+            return self._process_text(msg, text, cell, cell_index)
         for name, last in self.last.items():
-            self._take(last, self.veils[name].rest(), cell, cell_index)
+            self._process_text(last, self.veils[name].rest(), cell, cell_index)
         self.last = {}
-        if self.session.secrets and kind in _SHOWN:
-            msg = msg | {"content": mask_all(msg["content"], self.session.secrets.values())}
+        if self.secrets:
+            msg = msg | {"content": mask_all(msg["content"], self.secrets)}
         return super().process_message(msg, cell, cell_index)
 
-    def _take(self, msg: dict, text: str, cell: NotebookNode, cell_index: int) -> object:
+    def _process_text(self, msg: dict, text: str, cell: NotebookNode, cell_index: int) -> object:
         if not text:
             return None
-        self._tell(text)
+        self._report(text)
         msg = msg | {"content": msg["content"] | {"text": text}}
         return super().process_message(msg, cell, cell_index)
 
     def output(
         self, outs: list[NotebookNode], msg: dict, display_id: str | None, cell_index: int
     ) -> NotebookNode | None:
-        """Add to a cell's outputs what has to be one of its own."""
+        """Add a message to a cell's outputs, to the output before it where that is possible."""
         hooked = self.output_hook_stack[msg["parent_header"].get("msg_id")]
-        there = [] if self.clear_before_next_output else outs
-        if hooked or not self.kept.merge(there, msg, cell_index):
+        earlier = [] if self.clear_before_next_output else outs
+        if hooked or not self.kept.merge(earlier, msg, cell_index):
             return super().output(outs, msg, display_id, cell_index)
         if msg["msg_type"] != "stream":  # the notebook does not keep it
-            self._tell(f"{msg['content']['data'].get('text/plain', '')}\n")
+            self._report(f"{msg['content']['data'].get('text/plain', '')}\n")
         return None
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text := self.log_veil.through(text):
             self.session.on_text(text)
 
-    def _tell_rest(self) -> None:
-        self._tell(self.veils["pipe"].rest())
+    def _report_rest(self) -> None:
+        self._report(self.veils["pipe"].rest())
         if text := self.log_veil.rest():
             self.session.on_text(text)
 
-    def _listen(self, now: bool) -> None:
-        """Begin or stop to tell what a kernel writes past its messages.
+    def _watch_pipes(self) -> None:
+        """Log what a kernel writes past its messages. While it runs cells, it does so itself."""
+        for pipe in self.pipes:
+            asyncio.get_running_loop().add_reader(pipe, self._read, pipe)
 
-        While it runs cells, it reads that itself.
-        """
-        loop = asyncio.get_running_loop()
-        for voice in self.voices:
-            if now:
-                loop.add_reader(voice, self._hear, voice)
-            else:
-                loop.remove_reader(voice)
-                self._hear(voice)
-        self._tell_rest()
+    def _leave_pipes(self) -> None:
+        for pipe in self.pipes:
+            asyncio.get_running_loop().remove_reader(pipe)
+            self._read(pipe)
+        self._report_rest()
 
-    def _hear(self, voice: BinaryIO) -> None:
-        while said := voice.read(1 << 16):
-            self._tell(self.veils["pipe"].through(self.decoder.decode(said)))
+    def _read(self, pipe: BinaryIO) -> None:
+        while data := pipe.read(1 << 16):
+            self._report(self.veils["pipe"].through(self.decoder.decode(data)))
 
-    async def run(self, **start: object) -> None:
-        """Execute the cells up to the first that fails.
+    async def run(self, leash: BinaryIO, **start: object) -> None:
+        """Start the kernel and execute the cells up to the first that fails.
 
-        papermill's own way leaves an event loop open in each thread, and two threads that have
-        got it from a third fail with "This event loop is already running".
-        It also takes every error that it finds in the notebook for a failure, tagged or not.
+        The reaper ends the kernel when its leash is closed, at the latest when time is up.
 
-        Parameters
-        ----------
-        **start : object
-            What the kernel is started with: its environment, its standard input and output.
+        papermill's own ``execute`` leaves an event loop open in each thread, two threads can fail
+        with "This event loop is already running", and it takes every error in the notebook for a
+        failure, whatever the cell's tags.
 
         Raises
         ------
         CellFailedError
-            With the cell that failed.
+            When a cell failed.
         ExpectedErrorsError
-            When errors that were expected are all that went wrong.
+            When there were only errors that were expected.
         """
+
+        def stop() -> None:
+            self.is_late = True
+            leash.close()
+
+        asyncio.get_running_loop().call_later(self.session.context.notebook_seconds, stop)
         self.reset_execution_trackers()
-        self._listen(True)
+        self._watch_pipes()
         try:
             async with self.async_setup_kernel(**start):
-                self._listen(False)
+                self._leave_pipes()
                 try:
-                    failed = await self._run_cells()
+                    await self._run_cells()
                 finally:
-                    self._listen(True)
+                    self._watch_pipes()
         finally:
-            self._listen(False)
-        if failed:
-            raise failed
+            self._leave_pipes()
+            # nbclient does this only after a good start, and at exit fails over the missing kernel.
+            atexit.unregister(self._cleanup_kernel)
         if any(map(_errors, self.nb.cells)):
             raise ExpectedErrorsError
 
-    async def _run_cells(self) -> CellFailedError | None:
-        failed = None
-        for index, cell in enumerate(self.nb.cells):
-            try:
-                self.nb_man.cell_start(cell, index)
-                await self._run_cell(cell, index)
-            except CellFailedError as error:
-                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
-                failed = error
-                break
-            finally:
-                self._tell_rest()
-                self.nb_man.cell_complete(cell, cell_index=index)
-        self.set_widgets_metadata()
-        return failed
+    async def _run_cells(self) -> None:
+        try:
+            for index, cell in enumerate(self.nb.cells):
+                try:
+                    self.nb_man.cell_start(cell, index)
+                    await self._run_cell(cell, index)
+                except CellFailedError as error:
+                    self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                    raise
+                finally:
+                    self._report_rest()
+                    self.nb_man.cell_complete(cell, cell_index=index)
+        finally:
+            self.set_widgets_metadata()
 
     async def _run_cell(self, cell: NotebookNode, index: int) -> None:
-        """Execute one cell; what it is tagged to raise is no failure, leaving early always is."""
+        """Execute one cell. An error that it is tagged to raise is no failure, an early end is."""
         tags = cell.metadata.get("tags", [])
         self.reply: dict[str, Any] = {}
         with suppress(CellExecutionError):
@@ -188,11 +202,11 @@ class _Client(PapermillNotebookClient):
         self.session.reads |= self.reply.get("reads") or {}
         ends = [p for p in self.reply.get("payload") or [] if p.get("source") == "ask_exit"]
         if any(not end.get("keepkernel") for end in ends) and _has_code(self.nb.cells[index + 1 :]):
-            raise CellFailedError(index, {"name": "SystemExit"})
+            raise CellFailedError({"name": "SystemExit"})
         if failure and ("raises-exception" not in tags or failure["name"] == "SystemExit"):
-            raise CellFailedError(index, failure)
+            raise CellFailedError(failure)
 
-    async def hear(
+    async def _on_cell_executed(
         self, cell: NotebookNode, execute_reply: dict[str, Any] | None, **_: object
     ) -> None:
         """Keep the kernel's reply to a cell, and assign the secrets after the parameters."""
@@ -207,7 +221,7 @@ def _errors(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def _failure(reply: dict[str, Any], shown: list[NotebookNode]) -> dict[str, Any] | None:
-    """Return what went wrong in a cell: as the kernel says, or as it was shown, as %tb does."""
+    """Return a cell's error as the kernel describes it, or as it was shown, as by ``%tb``."""
     if reply.get("failure"):
         return reply["failure"]
     error = reply if reply.get("status") == "error" else next(iter(shown), None)
@@ -218,57 +232,40 @@ def _has_code(cells: list[NotebookNode]) -> bool:
     return any(cell.cell_type == "code" and cell.source.strip() for cell in cells)
 
 
-class _LessonEngine(Engine):
-    """papermill's engine, with an environment and a folder of its own for each kernel."""
+class _Engine(Engine):
+    """papermill's engine, with an environment and a folder for each kernel."""
 
     @classmethod
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, *, session: Session, **_: object
     ) -> None:
-        def too_late() -> None:
-            session.late.set()
-            leash.close()
-
-        timer = Timer(session.context.notebook_seconds, too_late)
-        timer.daemon = True
         with (
-            scratch_folder() as scratch,
-            pipe() as (held, leash),
-            pipe() as (out, stdout),
-            pipe() as (err, stderr),
+            launch.scratch_folder() as scratch,
+            launch.pipe() as (held, leash),
+            launch.pipe() as (out, stdout),
+            launch.pipe() as (err, stderr),
         ):
-            client = _Client(
-                nb_man,
-                km=manager(scratch, session.run_tag),
-                log=quiet(),
-                kernel_name=kernel_name,
-                startup_timeout=120,
-                timeout=session.context.cell_seconds,
-                # What a cell has put out may arrive long after its end.
-                iopub_timeout=max(60, int(session.context.cell_seconds)),
-                on_cell_start=session.on_cell,
-                resources={"metadata": {"path": str(session.folder)}},
-                extra_arguments=OPTIONS,
-            )
-            client.listen_to(session, (out, err))
-            client.on_cell_executed = client.hear
+            client = _Client(nb_man, session, scratch, (out, err))
             # The reaper has no run tag: what stops all tagged processes must spare it.
             env = {name: value for name, value in session.env.items() if name != RUN_TAG}
-            env |= own_folders(scratch, session.env)
-            ends = {"stdout": str(out.fileno()), "stderr": str(err.fileno())}
-            env |= {PIPE.format(name): number for name, number in ends.items()}
-            timer.start()
+            env |= launch.own_folders(scratch, session.env)
+            ends = {"stdout": out.fileno(), "stderr": err.fileno()}
+            env |= {launch.PIPE.format(name): str(number) for name, number in ends.items()}
+            start = {"env": env, "stdin": held, "stdout": stdout, "stderr": stderr}
             try:
-                # The reaper ends the notebook when nobody holds the leash any longer.
-                start = {"env": env, "stdin": held, "stdout": stdout, "stderr": stderr}
-                asyncio.run(client.run(**start, pass_fds=(out.fileno(), err.fileno())))
+                asyncio.run(client.run(leash, **start, pass_fds=tuple(ends.values())))
+            except Exception as error:
+                if not client.is_late or isinstance(error, ExpectedErrorsError):
+                    raise
+                limit = f"{session.context.notebook_seconds:g} seconds"
+                reason = f"the notebook took longer than {limit} and was stopped"
+                raise NotebookTimeoutError(reason) from error
             finally:
-                timer.cancel()
                 leash.close()
                 stop_tagged(session.run_tag)  # in case somebody has killed the reaper
 
 
 def register() -> str:
-    """Make the engine known to papermill; its name there."""
-    papermill_engines.register("lesson", _LessonEngine)
-    return "lesson"
+    """Register the engine with papermill and return its name there."""
+    papermill_engines.register("runner", _Engine)
+    return "runner"

@@ -22,22 +22,13 @@ _MISSING = re.compile(
 class CommandFailedError(CalledProcessError):
     """A command of a cell failed.
 
-    Attributes
-    ----------
-    cmd : str
-        As it is in the cell: ``!wget …``, ``%pip install …``, ``%%bash``.
-    returncode : int
-        Its status, or the negative number of the signal that stopped it.
-    reason : str
-        Why it could not run, if that is known.
+    ``cmd`` is as in the cell: ``!wget …``, ``%pip install …``, ``%%bash``. ``reason`` says why it
+    could not run, if that is known. ``returncode`` is negative for the number of a signal.
     """
 
     def __init__(self, returncode: int, cmd: str, reason: str = "", script: str = "") -> None:
         super().__init__(returncode, cmd)
         self.reason, self.script = reason, script
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.returncode, self.cmd, self.reason, self.script)
 
     def __str__(self) -> str:
         first, *more = self.cmd.strip().splitlines() or [""]
@@ -56,14 +47,7 @@ def _status(code: int) -> str:
 
 
 def describe(error: BaseException, cell: str) -> dict[str, Any]:
-    """Describe an exception that ended a cell.
-
-    Parameters
-    ----------
-    error : BaseException
-        The exception.
-    cell : str
-        The source of the cell.
+    """Describe an exception that ended a cell, given the cell's source.
 
     Returns
     -------

@@ -1,10 +1,11 @@
-"""Run a kernel, and see to it that all it has started ends with it.
+"""The reaper: it runs a kernel, and ends everything that the kernel has started.
 
-On Linux every process that loses its parent becomes a child of this one, whatever session,
-environment or name it has. So nothing that a notebook starts can get away, except the programs that
-others use as well: those of :mod:`taxi_lib.services.shared_process` stop by themselves.
-The notebook ends when its kernel does, and when our standard input is closed. The run closes it to
-stop the notebook; if the run is killed, the operating system does.
+On Linux every process that loses its parent becomes a child of the reaper, whatever session,
+environment or name it has. So no process of a notebook can escape. Only the programs of
+:mod:`taxi_lib.services.shared_process` stay: others use them as well, and they stop by themselves.
+
+The notebook ends when its kernel ends, or when the reaper's standard input is closed. The run
+closes it to stop the notebook. When the run is killed, the operating system closes it.
 
     python -I -S reaper.py RUN_TAG program argument …
 
@@ -24,54 +25,51 @@ _RUN_TAG = "TAXI_RUN"  # as processes.RUN_TAG
 _SET_CHILD_SUBREAPER, _SET_DEATH_SIGNAL = 36, 1  # of Linux: see prctl(2)
 _CHILDREN = "/proc/self/task/{}/children"
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-_PATIENCE = 20  # seconds for killed processes to be gone
+_PATIENCE = 20  # seconds to wait for killed processes
 
 
 def main(tag: str, *command: str) -> int:
-    """Run a command until it ends or our standard input does; return its exit status.
+    """Run a command until it or our standard input ends; return its exit status.
 
-    Parameters
-    ----------
-    tag : str
-        What the command and all that it starts carry in their environment.
-    *command : str
-        The program and its arguments.
+    The command and all that it starts carry the run tag in their environment.
     """
     adopts = _prctl(_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    asked: list[int] = []
+    stopped: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # only to be woken
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: asked.append(number))
+        signal.signal(number, lambda number, _: stopped.append(number))
     kernel = _start(tag, command)
     signal.signal(signal.SIGINT, lambda number, _: _send(kernel, number))
     status, left = None, False
-    while status is None and not left and not asked:
+    while status is None and not left and not stopped:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
         left = 0 in ready and not os.read(0, 4096)
-        status = _bury(kernel)
+        status = _reap(kernel)
     if status is None:
         _send(kernel, signal.SIGKILL)
     _end_all(kernel, tag, adopts)
-    if left:  # nobody else may be there to remove its files
-        _remove(os.environ.get("JUPYTER_RUNTIME_DIR"))
+    if left and (folder := os.environ.get("JUPYTER_RUNTIME_DIR")):
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)  # the run may be gone, and cannot do it
     return os.waitstatus_to_exitcode(status) % 256 if status is not None else 1
 
 
 def _prctl(option: int, value: int) -> bool:
-    """Ask Linux for something; False on another system."""
+    """Call Linux's prctl and return whether it worked."""
     if not sys.platform.startswith("linux"):
         return False
     return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
 
 
 def _start(tag: str, command: tuple[str, ...]) -> int:
-    us = os.getpid()
+    parent = os.getpid()
     if kernel := os.fork():
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
@@ -81,23 +79,17 @@ def _start(tag: str, command: tuple[str, ...]) -> int:
         os.setsid()  # no terminal, and a group that can be killed without us
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         signal.set_wakeup_fd(-1)
-        for number in (
-            signal.SIGINT,
-            signal.SIGCHLD,
-            signal.SIGTERM,
-            signal.SIGHUP,
-            signal.SIGPIPE,
-        ):
+        for number in (*_HANDLED, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        ours = {_RUN_TAG: tag, "JPY_PARENT_PID": str(us)}  # ipykernel ends when that one is gone
+        ours = {_RUN_TAG: tag, "JPY_PARENT_PID": str(parent)}  # ipykernel ends with it
         os.execve(command[0], command, os.environ | ours)
     finally:
         os._exit(127)
 
 
-def _bury(kernel: int) -> int | None:
-    """Forget the children that have ended; return the kernel's status if it is among them."""
+def _reap(kernel: int) -> int | None:
+    """Reap the children that have ended; return the kernel's status if it is among them."""
     found = None
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -106,15 +98,15 @@ def _bury(kernel: int) -> int | None:
 
 
 def _end_all(kernel: int, tag: str, adopts: bool) -> None:
-    """Kill all that the kernel has started, again and again: one may just be starting another."""
-    if not adopts:  # what has left its parent is found by its run tag, if it kept that
+    """Kill all that the kernel has started, repeatedly: a process may be starting another."""
+    if not adopts:  # processes without their parent are found by their run tag, if they kept it
         where = "taxi_lib.services.processes"
         stop = f"import sys; from {where} import stop_tagged; stop_tagged(sys.argv[1])"
         os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", stop, tag])
         return
     deadline, tries = time.monotonic() + _PATIENCE, 0
     while time.monotonic() < deadline:
-        _bury(kernel)
+        _reap(kernel)
         if not (left := list(_descendants())):
             return
         for pid in left:
@@ -125,9 +117,9 @@ def _end_all(kernel: int, tag: str, adopts: bool) -> None:
 
 
 def _send(pid: int, number: int) -> None:
-    """Send a signal to a process and to its group, if it has one that is not ours.
+    """Send a signal to a process and to its group, unless the group is ours.
 
-    A group is reached in one go: who forks without end cannot run away from that.
+    A group is reached at once: a process that forks without end cannot outrun that.
     """
     with suppress(OSError):
         if (group := os.getpgid(pid)) != os.getpgid(0):
@@ -137,21 +129,21 @@ def _send(pid: int, number: int) -> None:
 
 
 def _hunt(kernel: int) -> None:
-    """Kill our own children at once, as long as there are new ones: some change their group."""
+    """Kill our children as long as there are new ones: some change their group."""
     seen: set[int] = set()
     with suppress(OSError):
         while new := {*map(int, _read(_CHILDREN.format(os.getpid())).split())} - seen:
             for pid in new:
                 if not _is_shared(pid):
                     _send(pid, signal.SIGKILL)
-            _bury(kernel)
+            _reap(kernel)
             seen |= new
 
 
 def _descendants() -> Iterator[int]:
     """Yield the processes below us, without those that others use as well.
 
-    Zombies, too: one with several threads is called so while some of them are still at work.
+    That includes zombies: a process with several threads is one while some of them still work.
     """
     below: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
@@ -169,7 +161,7 @@ def _descendants() -> Iterator[int]:
 
 
 def _is_shared(pid: int) -> bool:
-    """Tell whether a process belongs to a program that others use as well."""
+    """Return whether a process belongs to a program that others use as well."""
     try:
         env = _read(f"/proc/{pid}/environ")
     except OSError:
@@ -180,13 +172,6 @@ def _is_shared(pid: int) -> bool:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123 (pathlib is not loaded here)
         return file.read()
-
-
-def _remove(folder: str | None) -> None:
-    if folder:
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
