@@ -14,17 +14,20 @@ if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (path
 # isort: split (the imports below come after that)
 import time
 from contextlib import suppress
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from taxi_lib import services, settings
-from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
+from taxi_lib import plan, services, settings
+from taxi_lib.errors import BrokenOffError, ContractError, TaxiError, UnreachableError
 from taxi_lib.months import Source
 from taxi_lib.runner import past_runs
 from taxi_lib.runner.console import say, show
+from taxi_lib.runner.contracts import find_notebooks
+from taxi_lib.runner.reuse import reuse_all
 from taxi_lib.services.processes import module
 
 app = typer.Typer(
@@ -66,12 +69,6 @@ def run(
     notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
-    limits = {"cell_seconds": cell_seconds, "notebook_seconds": notebook_seconds}
-    told = {"jobs": jobs, "force": force, "stream": stream or None} | limits
-    told |= {"work_beside": work_beside or None}
-    how = {name: value for name, value in told.items() if value is not None}
-    if data_dir:
-        os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
     if resume:
         if notebooks or parameters or source or folder:
             raise ContractError(
@@ -81,10 +78,24 @@ def run(
         run_dir, before = past_runs.to_resume(run_dir)
         say(f"Going on with {run_dir} ({before['status']}) …")
         if before.get("data_dir") and not data_dir:
-            os.environ["TAXI_DATA_DIR"] = before["data_dir"]
-        _walk(before["request"] | how, run_dir)
+            data_dir = Path(before["data_dir"])
+        request = plan.Request.from_json(before["request"])
     else:
-        _walk(_request(notebooks, parameters, source, folder) | how, run_dir)
+        request = _request(notebooks, parameters, source, folder)
+    _use_data_dir(data_dir)
+    request = request.with_options(
+        jobs=jobs,
+        stream=stream or None,
+        work_beside=work_beside or None,
+        cell_seconds=cell_seconds,
+        notebook_seconds=notebook_seconds,
+    )
+    _run(request, run_dir, force)
+
+
+def _use_data_dir(data_dir: Path | None) -> None:
+    if data_dir:
+        os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
 
 
 def _request(
@@ -92,61 +103,71 @@ def _request(
     parameters: list[str],
     source: Source | None,
     folder: Path | None,
-) -> dict[str, object]:
-    """Return what is asked for, or refuse it before anything is started."""
-    from taxi_lib.plan import given_to, source_of, takes_source
-    from taxi_lib.runner.contracts import check_request, find_notebooks
-
-    given = dict(_split(parameter) for parameter in parameters)
-    if len(given) < len(parameters):
+) -> plan.Request:
+    """Return what is asked for on the command line."""
+    values = dict(_split(parameter) for parameter in parameters)
+    if len(values) < len(parameters):
         raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
-    lessons = find_notebooks(notebooks or (), folder)
-    if source and "source" in given and any(map(takes_source, lessons)):
+    request = plan.Request(notebooks, values, source or "auto", folder and folder.resolve())
+    if source and "source" in values and request.takes_source():
         raise ContractError("Say the source once: --source, or -p source=….")
-    check_request(lessons, given)
-    for lesson in lessons:  # what they are given besides must be taken, too
-        lesson.check(given_to(lesson, given, source_of(lessons, given, source or "auto")))
-    wanted = {"notebooks": notebooks, "parameters": given, "source": source or "auto"}
-    return wanted | {"folder": folder and str(folder.resolve())}
+    return request
 
 
-def _walk(request: dict[str, object], run_dir: Path | None) -> None:
-    """Run the flow and show what came of it; the exit status says whether all is well."""
+def _run(request: plan.Request, run_dir: Path | None, force: bool) -> None:
+    """Run what is asked for and show what came of it; the exit status says whether all is well."""
     settings.use_workspace()
-    # What fails is told below, in the terminal's own words; Prefect's log keeps the rest.
+    # Failures are shown in the terminal's own words; Prefect's log keeps the rest.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    report = _reuse(request, run_dir, force) or _run_flow(request, run_dir, force)
+    show(report)
+    raise typer.Exit(0 if report["status"] == "completed" else 1)
+
+
+def _reuse(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any] | None:
+    """Return the summary of a run for which Prefect is not needed, or None; or refuse a run."""
+    try:
+        planned = plan.make_plan(request, plan.find_months)
+    except UnreachableError as error:
+        if error.no_network:
+            raise
+        return None  # the flow tries it again
+    if force or request.work_beside:
+        return None
+    folder = planned.run_folder(run_dir)
+    return reuse_all(planned.steps, planned.data_source, folder, request.to_json())
+
+
+def _run_flow(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any]:
+    """Run the flow, which is imported while Prefect's server starts; return its summary."""
     say("Starting Prefect …")
-    with services.prefect_server():
+    with services.prefect_server(meanwhile=lambda: import_module("taxi_lib.walkthrough")):
         from taxi_lib.walkthrough import walkthrough
 
-        _on_interrupt("")  # it says itself what it stops
-        state = walkthrough(**request, run_dir=run_dir, return_state=True)
+        _on_interrupt("")  # the flow says itself what it stops
+        arguments = request.to_json() | {"run_dir": run_dir, "force": force}
+        state = walkthrough(**arguments, return_state=True)
         report = state.result(raise_on_failure=False)
     if isinstance(report, TaxiError):
         raise report
     if isinstance(report, Exception):
-        plain = isinstance(report, BrokenOffError)
-        say(report if plain else f"{type(report).__name__}: {report}", sys.stderr)
+        is_plain = isinstance(report, BrokenOffError)
+        say(report if is_plain else f"{type(report).__name__}: {report}", sys.stderr)
         raise typer.Exit(1)
-    show(report)
-    raise typer.Exit(0 if report["status"] == "completed" else 1)
+    return report
 
 
 @app.command()
 def status(
     notebooks: Notebooks = None,
     parameters: Parameters = [],  # noqa: B006
-    source: SourceOption = "auto",
+    source: SourceOption | None = None,
     data_dir: DataDir = None,
     folder: Folder = None,
 ) -> None:
-    """Say of each lesson whether it would be run again, and which input has changed."""
-    from taxi_lib import plan
-
-    if data_dir:
-        os.environ["TAXI_DATA_DIR"] = str(data_dir.resolve())
-    request = _request(notebooks, parameters, None, folder)
-    for name, reason in plan.reasons(request, source):
+    """Say for each lesson whether it would be run again, and which input has changed."""
+    _use_data_dir(data_dir)
+    for name, reason in plan.stale_reasons(_request(notebooks, parameters, source, folder)):
         say(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
 
 
@@ -160,8 +181,6 @@ def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] 
 @app.command("list")
 def list_(folder: Folder = None) -> None:
     """List the lessons with what they take and give."""
-    from taxi_lib.runner.contracts import find_notebooks
-
     for contract in find_notebooks(folder=folder):
         say(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:

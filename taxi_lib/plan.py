@@ -1,95 +1,202 @@
-"""What is asked for: which notebooks would be run again, and why."""
+"""What is asked for, checked once: which notebooks to run, with which values, and what is stale."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 from taxi_lib import settings
 from taxi_lib.atomic_files import fingerprint
+from taxi_lib.errors import ContractError
 from taxi_lib.months import Source, next_month, previous_month
 from taxi_lib.results import Value
-from taxi_lib.runner import cache, contracts
-from taxi_lib.runner.fingerprints import Inputs, inputs_of, named_as_texts
+from taxi_lib.runner import run_folder
+from taxi_lib.runner.contracts import Contract, check_request, find_notebooks
+from taxi_lib.runner.fingerprints import Inputs
+from taxi_lib.runner.steps import Step
+
+# Returns which source the notebooks are given, and where the months come from.
+FindMonths = Callable[[list[str], Source], tuple[Source, str | None]]
 
 
-def reasons(request: dict[str, Any], source: Source = "auto") -> Iterator[tuple[str, str]]:
-    """Yield each notebook's name, and why it would be run again; nothing when it would not.
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; ``--resume`` asks for it again.
 
-    Parameters
+    Attributes
     ----------
-    request : dict
-        ``notebooks``, ``parameters`` and ``folder``, as the walkthrough takes them.
+    notebooks : list of str or None
+        Their numbers or names; None for all.
+    parameters : dict
+        Values by name; each notebook is given those that it takes.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from. Nothing is fetched here: what ``auto`` would find is judged
-        by the data folder.
+        Where the months come from.
+    folder : pathlib.Path or None
+        The folder of the notebooks; None for the workbook's lessons.
+    jobs : int or None
+        How many run side by side; None for the default.
+    cell_seconds, notebook_seconds : float
+        How long one cell, and one notebook, may take.
+    stream : bool
+        Show what the cells print.
+    work_beside : bool
+        Let each notebook work in its own folder.
     """
-    folder, given = request["folder"], request["parameters"]
-    lessons = contracts.find_notebooks(request["notebooks"] or (), folder)
-    source = source_of(lessons, given, source)
-    made_up = _made_up(lessons, given, source)
-    for lesson in lessons:
-        values = lesson.check(given_to(lesson, given, source))
-        inputs, named = inputs_now(lesson, values, made_up), named_as_texts(lesson, values, None)
-        record, reason = cache.find(lesson, inputs, named)
-        yield lesson.name, "" if record else reason
+
+    notebooks: list[str] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    source: Source = "auto"
+    folder: Path | None = None
+    jobs: int | None = None
+    cell_seconds: float = 900
+    notebook_seconds: float = 3600
+    stream: bool = False
+    work_beside: bool = False
+
+    def find_notebooks(self) -> list[Contract]:
+        """Return the notebooks."""
+        return find_notebooks(self.notebooks or (), self.folder)
+
+    def takes_source(self) -> bool:
+        """Return whether one of the notebooks asks where its months come from."""
+        return any(map(takes_source, self.find_notebooks()))
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Request":
+        """Return the request that :meth:`to_json` has written."""
+        folder = content.get("folder")
+        return cls(**content | {"folder": Path(folder) if folder else None})
+
+    def with_options(self, **options: object) -> "Request":
+        """Return the request with those options that are not None."""
+        return replace(self, **{name: v for name, v in options.items() if v is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as ``summary.json`` holds it."""
+        return asdict(self) | {"folder": str(self.folder) if self.folder else None}
 
 
-def takes_source(lesson: contracts.Contract) -> bool:
-    """Tell whether a notebook asks where its months come from.
+@dataclass(frozen=True)
+class Plan:
+    """The notebooks that a request means, with their values, and where their months come from."""
 
-    It does so with a parameter ``source`` that is limited to just the sources of months, as by
-    ``[one of auto, local, tlc, synthetic]``. Any other parameter of that name is the notebook's
-    own: ``--source`` is not given to it.
-    """
-    choices = (set(p.choices) for p in lesson.parameters if p.name == "source")
-    return set(get_args(Source)) in choices
+    request: Request
+    steps: list[Step]
+    data_source: str | None
 
+    def run_folder(self, wanted: Path | None) -> Path:
+        """Return the folder for the run's files.
 
-def source_of(lessons: list[contracts.Contract], given: dict[str, Any], source: Source) -> Source:
-    """Return where the months come from: ``-p source=…`` says it, too, where a notebook asks."""
-    return given.get("source", source) if any(map(takes_source, lessons)) else source
-
-
-def given_to(lesson: contracts.Contract, given: dict[str, Any], source: Source) -> dict[str, Any]:
-    """Return what is given to one notebook: the source only if it asks for it."""
-    return given | ({"source": source} if takes_source(lesson) else {})
-
-
-def inputs_now(lesson: contracts.Contract, values: dict[str, Value], made_up: bool) -> Inputs:
-    """Return what a notebook's outcome depends on, its months among it, as it is at the moment.
-
-    Parameters
-    ----------
-    lesson, values
-        The notebook, and what it is given.
-    made_up : bool
-        Whether its months are made up; how, is part of the library's source.
-    """
-    months = {"months": "made up"} if made_up else _months(lesson, values)
-    if takes_source(lesson):  # the months' fingerprints say more than where they were looked for
-        values = {name: value for name, value in values.items() if name != "source"}
-    return inputs_of(lesson, values, months)
+        Raises
+        ------
+        ContractError
+            When the wanted one belongs to something else.
+        """
+        folder = run_folder.run_folder(wanted)
+        if folder in {step.contract.path.resolve().parent for step in self.steps}:
+            raise ContractError(
+                f"{folder} holds the notebooks themselves: choose another --run-dir."
+            )
+        run_folder.check_folder(folder)
+        return folder
 
 
-def _months(contract: contracts.Contract, values: dict[str, Value]) -> Inputs:
-    """Return the months named, and those beside them: a lesson may use them."""
-    from taxi_lib.trips.month_file import file_name  # brings pandas, which a refusal does without
-
-    named = set(contract.months(values).values())
-    near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
-    files = {name: fingerprint(settings.data_dir() / name) for name in map(file_name, sorted(near))}
-    # A lesson looks for a month that may be None by itself, and may find it elsewhere.
-    looks = len(named) < sum(field.is_month for field in contract.parameters)
-    missing = looks and not all(files.values())
-    return files | ({"source": values.get("source") or "auto"} if missing else {})
-
-
-def _made_up(lessons: list[contracts.Contract], given: dict[str, Any], source: Source) -> bool:
-    """Tell whether the months would be made up: real ones are found by the first one's file."""
-    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
+def judge_months(months: list[str], source: Source) -> tuple[Source, str | None]:
+    """Return where months would come from by what is in the data folder; nothing is fetched."""
     if source != "auto" or not months:
-        return source == "synthetic"
+        return source, source if months else None
     from taxi_lib.trips.month_file import MonthFile, file_name, is_there
     from taxi_lib.trips.sources import is_synthetic
 
     path = settings.data_dir() / file_name(months[0])
-    return not is_there(path) or is_synthetic(MonthFile(months[0], path, "local"))
+    is_real = is_there(path) and not is_synthetic(MonthFile(months[0], path, "local"))
+    return source, "local" if is_real else "synthetic"
+
+
+def find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
+    """Fetch months, or make them up; return the source to ask for, and where they came from."""
+    if not months:
+        return source, None
+    from taxi_lib.trips.sources import fetch_months
+
+    found = fetch_months(*months, source=source)[0].source
+    return (source if found == "local" else found), found
+
+
+def make_plan(request: Request, find: FindMonths = judge_months) -> Plan:
+    """Check a request and return what it means.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked for.
+    find : callable
+        Finds the months that the notebooks need.
+
+    Raises
+    ------
+    ContractError, DataError
+        When something cannot be had.
+    """
+    notebooks = request.find_notebooks()
+    given, source = request.parameters, request.source
+    check_request(notebooks, given)
+    if any(map(takes_source, notebooks)):
+        source = given.get("source", source)
+    needed = [m for notebook in notebooks for m in notebook.months(given, needed=True).values()]
+    source, data_source = find(list(dict.fromkeys(needed)), source)
+    return Plan(request, [_step(n, given, source, data_source) for n in notebooks], data_source)
+
+
+def takes_source(notebook: Contract) -> bool:
+    """Return whether a notebook asks where its months come from.
+
+    It does so with a parameter ``source`` whose limit lists just the sources of months:
+    ``[one of auto, local, tlc, synthetic]``. Any other parameter of that name is the notebook's
+    own, and ``--source`` is not given to it.
+    """
+    choices = (set(p.choices) for p in notebook.parameters if p.name == "source")
+    return set(get_args(Source)) in choices
+
+
+def given_to(notebook: Contract, given: dict[str, Any], source: Source) -> dict[str, Any]:
+    """Return what is given to a notebook: the source only if it asks for it."""
+    return given | ({"source": source} if takes_source(notebook) else {})
+
+
+def _step(
+    notebook: Contract, given: dict[str, Any], source: Source, data_source: str | None
+) -> Step:
+    values = notebook.check(given_to(notebook, given, source))
+    read_data = partial(_month_fingerprints, notebook, values, data_source)
+    # The fingerprints of the months say more than where they were looked for.
+    no_inputs = frozenset({"source"} if takes_source(notebook) else ())
+    return Step(notebook, values, read_data, no_inputs)
+
+
+def _month_fingerprints(
+    notebook: Contract, values: dict[str, Value], data_source: str | None
+) -> Inputs:
+    """Return the fingerprints of a notebook's months and of those beside them, which it may use."""
+    if data_source == "synthetic":
+        return {"months": "made up"}  # how, is part of the library's source
+    from taxi_lib.trips.month_file import file_name
+
+    named = set(notebook.months(values).values())
+    near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
+    files = {name: fingerprint(settings.data_dir() / name) for name in map(file_name, sorted(near))}
+    # A notebook whose month is left None chooses one itself, and may fetch it.
+    chooses = any(p.is_month and values.get(p.name, p.default) is None for p in notebook.parameters)
+    missing = chooses and not all(files.values())
+    return files | ({"source": values.get("source") or "auto"} if missing else {})
+
+
+def stale_reasons(request: Request) -> Iterator[tuple[str, str]]:
+    """Yield each notebook's name, and why it would be run again; "" when it would not.
+
+    Nothing is fetched: what ``auto`` would find is judged by the data folder.
+    """
+    for step in make_plan(request).steps:
+        _, _, reason = step.find_record()
+        yield step.name, reason

@@ -2,7 +2,6 @@
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any
@@ -15,15 +14,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
 from taxi_lib import mlflow_store, settings
-from taxi_lib.errors import ContractError, TaxiError
+from taxi_lib.errors import TaxiError
 from taxi_lib.flows import real_if_deployed, settle_source
 from taxi_lib.months import Source
-from taxi_lib.plan import given_to, inputs_now, source_of
+from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, live_run, masking, run_folder
 from taxi_lib.runner.console import Board
-from taxi_lib.runner.live_run import Ongoing, registered
+from taxi_lib.runner.live_run import LiveRun
 from taxi_lib.runner.run_context import RunContext
-from taxi_lib.runner.tasks import Step, run_side_by_side
+from taxi_lib.runner.tasks import run_side_by_side
 from taxi_lib.services.processes import RUN_TAG, run_tag
 
 
@@ -32,7 +31,7 @@ def _form() -> dict[str, Any]:
     try:
         return contracts.form(contracts.find_notebooks())
     except TaxiError:
-        return {"type": "object"}  # a broken lesson is told when it is to be run
+        return {"type": "object"}  # a broken lesson is refused when it is to be run
 
 
 @flow(task_runner=ThreadPoolTaskRunner())
@@ -93,15 +92,22 @@ def walkthrough(
         When something asked for cannot be had, before any kernel starts.
     """
     started = time.monotonic()
-    request = _request(dict(runtime.flow_run.parameters))
-    lessons, given, source, made_by = _plan(notebooks, parameters or {}, source, folder)
-    asked = [(lesson, given_to(lesson, given, source)) for lesson in lessons]
-    target, jobs = run_folder.run_folder(run_dir), jobs or (1 if folder else _cores())
+    request = Request(
+        notebooks=notebooks,
+        parameters=parameters or {},
+        source=source,
+        folder=folder,
+        jobs=jobs,
+        cell_seconds=cell_seconds,
+        notebook_seconds=notebook_seconds,
+        stream=stream,
+        work_beside=work_beside,
+    )
+    plan = make_plan(request, _find_months)
+    _check_secrets(plan)
+    target, jobs = plan.run_folder(run_dir), jobs or (1 if folder else _cores())
     api, tag = _server(), run_tag(os.environ, token_hex(4))
-    for dead in live_run.recover(api):
-        get_run_logger().warning("Cleaned up after a run that was killed: %s", dead.folder)
-    for change in mlflow_store.move_out():
-        get_run_logger().warning(change)
+    _clean_up(api)
     env = os.environ | settings.environment() | _threads(jobs)
     context = RunContext(
         folder=target,
@@ -111,14 +117,10 @@ def walkthrough(
         work_beside=work_beside,
         board=Board(stream),
     )
-    if target in {lesson.path.resolve().parent for lesson in lessons}:
-        raise ContractError(f"{target} holds the notebooks themselves: choose another --run-dir.")
-    run_folder.check_folder(target)
-    this = Ongoing(str(target), tag, str(runtime.flow_run.id), api)
-    with registered(this), run_folder.told(target, request):
-        steps = [_step(lesson, values, made_by == "synthetic") for lesson, values in asked]
-        runs = run_side_by_side(steps, context, jobs, force)
-        outcome = run_folder.write(runs, made_by, time.monotonic() - started, target, request)
+    this = LiveRun(str(target), tag, str(runtime.flow_run.id), api)
+    with live_run.registered(this), run_folder.recorded(target, request.to_json()):
+        runs = run_side_by_side(plan.steps, context, jobs, force)
+        outcome = run_folder.finish(runs, plan.data_source, time.monotonic() - started, target)
     create_table_artifact(
         key="walkthrough-summary", description=outcome["status"], table=console.rows(outcome)
     )
@@ -126,49 +128,39 @@ def walkthrough(
     return Failed(message=failures, data=outcome) if failures else outcome
 
 
-def _plan(
-    notebooks: list[str] | None, given: dict[str, Any], source: Source, folder: Path | None
-) -> tuple[list[contracts.Contract], dict[str, Any], Source, str | None]:
-    """Return what to run, with which values, and where the months come from; or refuse."""
-    lessons = contracts.find_notebooks(notebooks or (), folder)
-    contracts.check_request(lessons, given)
-    for lesson in lessons:
-        for name, where in lesson.references(given).items():
+def _find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
+    return settle_source(months, source) if months else (real_if_deployed(source), None)
+
+
+def _check_secrets(plan: Plan) -> None:
+    """Refuse a secret that is not there before any notebook runs."""
+    for step in plan.steps:
+        for name, where in step.contract.references(step.values).items():
             masking.reveal(name, where)
-    months = [m for lesson in lessons for m in lesson.months(given, needed=True).values()]
-    source, made_by = real_if_deployed(source_of(lessons, given, source)), None
-    if months:
-        source, made_by = settle_source(list(dict.fromkeys(months)), source)
-    return lessons, given, source, made_by
 
 
-def _step(lesson: contracts.Contract, given: dict[str, Any], made_up: bool) -> Step:
-    values = lesson.check(given)
-    return Step(lesson, values, partial(inputs_now, lesson, values, made_up))
+def _clean_up(api: str) -> None:
+    for crashed in live_run.recover(api):
+        get_run_logger().warning("Cleaned up after a run that was killed: %s", crashed.folder)
+    for change in mlflow_store.move_out():
+        get_run_logger().warning(change)
 
 
 def _server() -> str:
-    # The lessons' own flows appear on the server that this very run is recorded on.
+    # For the kernels, so that the lessons' flows appear beside this one.
     with get_client(sync_client=True) as client:
         return str(client.api_url).rstrip("/")
 
 
 def _cores() -> int:
-    """Return how many cores this process may use; macOS tells only how many there are."""
+    """Return how many cores this process may use; on macOS, how many there are."""
     mine = getattr(os, "sched_getaffinity", None)
     return len(mine(0)) if mine else os.cpu_count() or 1
 
 
 def _threads(jobs: int) -> dict[str, str]:
-    """Return how many threads each kernel may use: more than cores would only wait."""
+    """Return how many threads each kernel may use: all kernels together, as many as cores."""
     each = max(1, _cores() // jobs)
-    # Linear algebra adds up in another order with another number of threads: always the same one.
+    # Sums in linear algebra depend on the number of threads: always one, for the same results.
     ours = {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"}
     return {name: os.environ.get(name, count) for name, count in ours.items()}
-
-
-def _request(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked for, as a later ``--resume`` asks for it again."""
-    left_out = ("run_dir", "force")
-    plain = {name: value for name, value in parameters.items() if name not in left_out}
-    return {name: str(v) if isinstance(v, Path) else v for name, v in plain.items()}

@@ -22,7 +22,7 @@ def runs_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_summary_is_kept_and_latest_leads_to_it(runs_dir: Path):
     for runs in ([BAD], [GOOD]):
-        run_folder.write(runs, "local", 2.0, run_folder.run_folder())
+        run_folder.finish(runs, "local", 2.0, run_folder.run_folder())
     told = json.loads((runs_dir / "latest" / "summary.json").read_text())
     assert (told["status"], told["data_source"], told["seconds"]) == ("completed", "local", 2)
     assert told["notebooks"] == [GOOD.to_dict()]
@@ -30,16 +30,16 @@ def test_the_summary_is_kept_and_latest_leads_to_it(runs_dir: Path):
 
 
 def test_one_failure_fails_the_whole_and_is_named(runs_dir: Path):
-    told = run_folder.write([GOOD, BAD], "local", 2.0, runs_dir / "here")
+    told = run_folder.finish([GOOD, BAD], "local", 2.0, runs_dir / "here")
     assert told["status"] == "failed"
     assert console.failures(told) == f"1 of 2 notebooks failed: 02_bad: {BAD.error}."
-    assert console.failures(run_folder.write([GOOD], None, 2.0, runs_dir / "there")) == ""
+    assert console.failures(run_folder.finish([GOOD], None, 2.0, runs_dir / "there")) == ""
 
 
 def test_the_table_shows_results_and_errors_as_they_are(
     runs_dir: Path, capsys: pytest.CaptureFixture[str]
 ):
-    console.show(run_folder.write([GOOD, BAD], "synthetic", 2.0, runs_dir / "here"))
+    console.show(run_folder.finish([GOOD, BAD], "synthetic", 2.0, runs_dir / "here"))
     shown = capsys.readouterr().out
     assert "rmse 7.759, rows 73,908" in shown
     assert "rows[0] of [/tmp/x]" in shown
@@ -51,7 +51,7 @@ def run_in(folder: Path, *runs: NotebookRun) -> Path:
     run_folder.check_folder(folder)
     run_folder.begin(folder, {"folder": "steps"})
     if runs:
-        run_folder.write(list(runs), None, 1.0, folder, {"folder": "steps"})
+        run_folder.finish(list(runs), None, 1.0, folder)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_a_run_that_was_killed_is_the_last_one_though_an_older_one_was_written_t
     runs_dir: Path,
 ):
     older, last = run_in(runs_dir / "older", BAD), run_in(runs_dir / "last")
-    run_folder.interrupted(older)
+    run_folder.mark_interrupted(older)
     assert past_runs.to_resume()[0] == last
 
 

@@ -1,4 +1,4 @@
-"""How far a walkthrough has got: lines in the terminal, and a bar on Prefect's page."""
+"""What a run shows on Prefect's page: a progress bar for each notebook, and each failure."""
 
 import threading
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from taxi_lib.runner.notebook_run import NotebookRun
 
 
 class Bar:
-    """A progress artifact of Prefect, brought up to date about once a second."""
+    """How far a notebook is; published about once a second."""
 
     def __init__(self) -> None:
         self.done, self.line = 0.0, ""
 
-    def tell(self, line: str, done: float) -> None:
-        """Note how far it is; cheap, and from any thread."""
+    def update(self, line: str, done: float) -> None:
+        """Note how far it is. This is cheap, and safe from any thread."""
         self.line, self.done = line, done
 
 
 @contextmanager
-def bar(api: str, key: str, description: str) -> Iterator[Bar]:
+def progress_bar(api: str, key: str, description: str) -> Iterator[Bar]:
     """Show a bar on Prefect's page for the task that calls this, until the block ends.
 
     Parameters
@@ -34,32 +34,32 @@ def bar(api: str, key: str, description: str) -> Iterator[Bar]:
     key, description : str
         Of the progress artifact.
     """
-    mark, ended = Bar(), threading.Event()
+    bar, ended = Bar(), threading.Event()
     artifact = create_progress_artifact(0.0, key=key, description=description)
 
     def publish() -> None:
         shown, last = "", False
         while not last:
             last = ended.wait(1)
-            if mark.line != shown:
-                shown = mark.line
-                told = {"data": 100 * mark.done, "description": shown}
+            if bar.line != shown:
+                shown = bar.line
+                state = {"data": 100 * bar.done, "description": shown}
                 # A plain request: Prefect's own update leaves a connection open each time.
-                with suppress(requests.RequestException):  # a server that is away: it stands still
-                    requests.patch(f"{api}/artifacts/{artifact}", json=told, timeout=10)
+                with suppress(requests.RequestException):  # while the server is away
+                    requests.patch(f"{api}/artifacts/{artifact}", json=state, timeout=10)
 
-    # A thread of its own: a slow server shall not slow the notebook down.
+    # In a thread, so that a slow server does not slow the notebook down.
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()
     try:
-        yield mark
+        yield bar
     finally:
         ended.set()
         thread.join()
 
 
-def tell_failure(run: NotebookRun) -> None:
-    """Say on Prefect's page which cell failed and how, and where the evidence is."""
+def show_failure(run: NotebookRun) -> None:
+    """Show on Prefect's page which cell failed and how, and where the evidence is."""
     source = f"\n\n```python\n{run.cell}\n```" if run.cell else ""
     get_run_logger().error("%s failed at %s%s", run.name, run.error, source)
     files = "".join(
@@ -73,5 +73,5 @@ def tell_failure(run: NotebookRun) -> None:
 
 
 def as_key(name: str) -> str:
-    """Return a name as an artifact's key may be: lower case, digits and dashes."""
+    """Return a name as an artifact's key: lower case, digits and dashes."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower())

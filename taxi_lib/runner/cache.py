@@ -1,7 +1,7 @@
-"""What a notebook's run leaves to be believed later: its record, and whether it still holds.
+"""The cache: the record of each notebook's last run with given inputs, and whether it holds.
 
-The record lies beside the executed notebook. That of the last run with given inputs is also
-kept in ``runs/.records``; a good one spares the next walkthrough a run with the same inputs.
+The record lies beside the executed notebook, and a copy of it in ``runs/.records``. As long as it
+holds, a run with the same inputs takes the files that it names instead of running the notebook.
 """
 
 import json
@@ -10,24 +10,30 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
 from taxi_lib import settings
 from taxi_lib.atomic_files import copy_into, fingerprint, newest_first, write_text
 from taxi_lib.runner.contracts import Contract
-from taxi_lib.runner.fingerprints import Inputs, code_of, differences, key_of, prose_of
-from taxi_lib.runner.html.page import write_page
+from taxi_lib.runner.fingerprints import (
+    Files,
+    Inputs,
+    Snapshot,
+    code_of,
+    differences,
+    key_of,
+    prose_of,
+)
 from taxi_lib.runner.notebook_file import is_injected, read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
 
-_TOLD = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
+_PACKAGES = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What came of a notebook, of what, and what its files looked like.
+    """What came of a notebook, its inputs, and the fingerprints of its files.
 
     Attributes
     ----------
@@ -40,30 +46,29 @@ class Record:
     prose : str
         The fingerprint of its prose.
     files : dict of str to str
-        The fingerprint of each file by its path.
+        The fingerprint of each file that the run left, by its path.
     store : str or None
         The MLflow store, if there was one.
     versions : dict of str to str
-        Of the main packages.
+        The versions of the main packages.
     ended : str
-        When, in ISO's notation.
+        When it ended, in ISO format.
     named : dict of str to str
-        The fingerprints of the files that it names as texts, by their names; see
-        :func:`taxi_lib.runner.fingerprints.named_as_texts`.
+        From :func:`taxi_lib.runner.fingerprints.named_as_texts`.
     """
 
     run: NotebookRun
     notebook: str
     inputs: Inputs
     prose: str
-    files: dict[str, str | None]
+    files: Files
     store: str | None
     versions: dict[str, str] = field(default_factory=dict)
     ended: str = ""
-    named: dict[str, str | None] = field(default_factory=dict)
+    named: Files = field(default_factory=dict)
 
-    def fault(self, named: dict[str, str | None]) -> str:
-        """Return why it is not to be believed by now; empty when all is as it was.
+    def why_stale(self, named: Files) -> str:
+        """Return why the record no longer holds; empty when it does.
 
         Parameters
         ----------
@@ -74,9 +79,13 @@ class Record:
             return "its last run failed"
         if self.run.changed:
             return f"{self.run.changed} changed while it ran"
-        # What an earlier notebook left in the folder of another run is not here to be compared.
-        before = {name: was for name, was in self.named.items() if Path(name).is_absolute()}
-        if changed := differences({"data": before | self._seen(named)}, {"data": named}):
+        # A relative name is a file in the run's folder, which another run need not have.
+        before = {
+            name: content
+            for name, content in self.named.items()
+            if Path(name).is_absolute() or name in named
+        }
+        if changed := differences({"data": before}, {"data": named}):
             return changed
         if changed := _changed(self.files | self.run.reads):
             return changed
@@ -84,12 +93,9 @@ class Record:
             return "the MLflow store is gone"
         return ""
 
-    def _seen(self, named: dict[str, str | None]) -> dict[str, str | None]:
-        return {name: was for name, was in self.named.items() if name in named}
 
-
-def _changed(files: dict[str, str | None]) -> str:
-    """Return in words which of some files is not what it was; empty when all are."""
+def _changed(files: Files) -> str:
+    """Return in words which file has changed; empty when none has."""
     for name, before in files.items():
         now = fingerprint(Path(name))
         if now != before:
@@ -98,48 +104,34 @@ def _changed(files: dict[str, str | None]) -> str:
 
 
 def keep(
-    run: NotebookRun,
-    contract: Contract,
-    inputs: Inputs,
-    folder: Path,
-    named: dict[str, str | None] | None = None,
-    counts: bool = True,
+    run: NotebookRun, contract: Contract, snapshot: Snapshot, folder: Path, reusable: bool = True
 ) -> None:
-    """Write a run's record beside its files; and, if it counts, where it is found again."""
+    """Write the record of a run beside its files and, if it is reusable, into the cache."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
     cells = nbformat.read(run.output, as_version=4).cells if run.output else []
-    if cells and not run.changed and code_of(cells) != inputs["cells"]:
+    if cells and not run.changed and code_of(cells) != snapshot.inputs["cells"]:
         run = replace(run, changed="cells")
     record = Record(
-        run,
-        str(contract.path),
-        inputs,
-        prose_of(cells),
-        {name: fingerprint(Path(name)) for name in run.files},
-        str(store) if store.is_file() else None,
-        _versions(),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        named or {},
+        run=run,
+        notebook=str(contract.path),
+        inputs=snapshot.inputs,
+        prose=prose_of(cells),
+        files={name: fingerprint(Path(name)) for name in run.files},
+        store=str(store) if store.is_file() else None,
+        versions=_versions(),
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        named=snapshot.named,
     )
     text = json.dumps(asdict(record), indent=1)
     write_text(folder / f"{contract.name}.json", text)
-    if cells and counts:
-        write_text(_place(contract, inputs), text)
+    if cells and reusable:
+        write_text(_place(contract, snapshot.inputs), text)
 
 
-def find(
-    contract: Contract, inputs: Inputs, named: dict[str, str | None]
-) -> tuple[Record | None, str]:
-    """Return the record of a good run with these inputs whose files are intact, or why not.
+def find(contract: Contract, now: Snapshot) -> tuple[Record | None, str]:
+    """Return the record of a good run with these inputs, or why the notebook has to be run.
 
-    Parameters
-    ----------
-    contract : Contract
-        The notebook.
-    inputs : dict
-        From :func:`taxi_lib.runner.fingerprints.inputs_of`.
-    named : dict of str to str
-        From :func:`taxi_lib.runner.fingerprints.named_as_texts`.
+    This is the one answer to "is it fresh?": ``status`` shows it and a run acts on it.
 
     Returns
     -------
@@ -148,43 +140,40 @@ def find(
     reason : str
         In words: which input changed since its last good run, or what became of its files.
     """
-    place = _place(contract, inputs)
-    record = _read(place)
-    if record:
-        fault = record.fault(named)
-        return (None, fault) if fault else (record, "")
-    others = [_read(path) for path in newest_first(place.parent.glob("*.json"))]
-    ours = (other for other in others if other and other.notebook == str(contract.path))
-    last = next((other for other in ours if not other.run.error), None)
-    if not last:
-        return None, "no good run yet"
-    return None, ", ".join(
-        filter(None, [differences(last.inputs, inputs), _changed(last.run.reads)])
-    )
+    place = _place(contract, now.inputs)
+    if record := _read(place):
+        reason = record.why_stale(now.named)
+        return (None, reason) if reason else (record, "")
+    for other in map(_read, newest_first(place.parent.glob("*.json"))):
+        if other and other.notebook == str(contract.path) and not other.run.error:
+            reasons = [differences(other.inputs, now.inputs), _changed(other.run.reads)]
+            return None, ", ".join(filter(None, reasons))
+    return None, "no good run yet"
 
 
-def reuse(record: Record, contract: Contract, inputs: Inputs, folder: Path) -> NotebookRun:
-    """Copy the files of an earlier run into this one's folder; new prose is put in, nothing run.
+def reuse(record: Record, contract: Contract, snapshot: Snapshot, folder: Path) -> NotebookRun:
+    """Copy the files of an earlier run into a run's folder, with the prose as it is written now.
 
     Returns
     -------
     NotebookRun
         With the status ``cached``.
     """
-    if Path(record.run.output).parent == folder:
-        output, page, log = map(Path, record.files)
-    else:
+    paths = [Path(name) for name in record.run.files]
+    if paths[0].parent != folder:
         archive_attempt(folder, contract.name)
-        files = record.files.items()
-        output, page, log = (copy_into(Path(name), folder, now) for name, now in files)
+        paths = [copy_into(path, folder, record.files[str(path)]) for path in paths]
+    output, page, log = paths
     notebook = read_notebook(contract.path)
     if prose_of(notebook.cells) != record.prose:
+        from taxi_lib.runner.html.page import write_page  # brings nbconvert, which takes a second
+
         executed = nbformat.read(output, as_version=4)
         executed.cells = _with_prose(executed.cells, notebook.cells)
         write_text(output, nbformat.writes(executed))
         write_page(executed, page, contract.path.parent)
     run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
-    keep(run, contract, inputs, folder, record.named)
+    keep(run, contract, Snapshot(snapshot.inputs, record.named), folder)
     return replace(run, status="cached")
 
 
@@ -203,8 +192,8 @@ def _with_prose(executed: list, written: list) -> list:
 
 def _versions() -> dict[str, str]:
     versions = {}
-    for name in _TOLD:
-        with suppress(PackageNotFoundError):  # xgboost has one name or the other
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):  # only one of the two xgboost packages is installed
             versions[name] = version(name)
     return versions
 
@@ -216,7 +205,7 @@ def _place(contract: Contract, inputs: Inputs) -> Path:
 
 def _read(path: Path) -> Record | None:
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**told | {"run": NotebookRun(**told["run"])})
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**content | {"run": NotebookRun(**content["run"])})
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # none, or a damaged one: the notebook is run again
+        return None  # missing, damaged, or of an older version: the notebook is run again

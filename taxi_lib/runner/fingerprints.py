@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 
@@ -18,8 +18,7 @@ from taxi_lib.runner.contracts import Contract
 from taxi_lib.runner.notebook_file import is_injected, read_notebook
 
 Inputs = dict[str, Any]
-
-
+Files = dict[str, str | None]
 # What only a notebook that runs notebooks itself depends on.
 _RUNS_NOTEBOOKS = {"runner", "plan.py", "walkthrough.py", "__main__.py"}
 _ASKS_FOR_IT = re.compile(
@@ -31,7 +30,7 @@ _ASKS_FOR_IT = re.compile(
 def _library(code: str) -> str:
     """Return the fingerprint of those parts of the library that a notebook depends on.
 
-    What runs notebooks counts only if the notebook's code asks for it: a change in how the
+    The code that runs notebooks counts only for a notebook that uses it: a change in how the
     terminal looks makes no lesson stale.
     """
     package = Path(__file__).parents[1]
@@ -44,35 +43,60 @@ def _library(code: str) -> str:
 
 
 def _packages() -> str:
-    """Return the fingerprint of the lock file; where there is none, of what is installed."""
+    """Return the fingerprint of the lock file, or else of the installed packages."""
     checkout = settings.checkout()
     locked = fingerprint(checkout / "requirements.lock") if checkout else None
     return locked or sha256_of(*sorted(map(_version_of, metadata.distributions())))
 
 
 def _version_of(package: metadata.Distribution) -> str:
-    """Return name and version; and which commit or folder, of what came from no registry."""
+    """Return a package's name and version, and its commit or folder if it has one."""
     return f"{package.name}=={package.version} {package.read_text('direct_url.json') or ''}"
 
 
+class Snapshot(NamedTuple):
+    """What a notebook's outcome depends on, at one moment.
+
+    Attributes
+    ----------
+    inputs : dict
+        From :func:`inputs_of`.
+    named : dict of str to str
+        From :func:`named_as_texts`.
+    """
+
+    inputs: Inputs
+    named: Files
+
+    @property
+    def data(self) -> Files:
+        """The fingerprints of its data: months and files, by name."""
+        return self.inputs["data"] | self.named
+
+    @property
+    def own_files(self) -> set[str]:
+        """The names of its files, without the months, which all notebooks share."""
+        return {name for name in self.inputs["data"] if Path(name).is_absolute()} | set(self.named)
+
+
 def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inputs:
-    """Return what one notebook's outcome depends on.
+    """Return what a notebook's outcome depends on.
 
     Parameters
     ----------
     contract : Contract
         The notebook.
     values : dict
-        As given to it; its defaults stand in its cells.
+        The values that it is given; its defaults are in its cells.
     data : dict
-        The fingerprints of the data that it is given but does not name as files, by name.
+        The fingerprints of data that its parameters do not name as files, by name.
 
     Returns
     -------
     dict
-        ``taxi_lib``, ``packages`` and ``python``, which all depend on; ``cells``, ``parameters``,
-        ``helpers`` (the modules beside it) and ``data``: what was handed in, and the files that
-        its parameters name.
+        ``taxi_lib``, ``packages`` and ``python``, which all notebooks depend on; ``cells``,
+        ``parameters``, ``helpers`` (the modules beside it) and ``data``: as handed in, and the
+        files that its parameters name.
     """
     notebook = read_notebook(contract.path)
     beside = contract.path.parent
@@ -92,7 +116,7 @@ def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inp
 
 
 def _is_helper(name: Path, path: Path) -> bool:
-    """Tell a module from an editor's lock, an environment's packages, a folder called so."""
+    """Return whether a path is a module, not an editor's lock, a package, or a folder."""
     return path.is_file() and not any(part.startswith(".") for part in name.parts)
 
 
@@ -103,31 +127,27 @@ def _files(contract: Contract, values: dict[str, Value]) -> Inputs:
 
 
 def _listing(folder: Path) -> str:
-    """Return the fingerprint of what lies in a folder: names, sizes and times."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    told = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return sha256_of(*map(str, told))
+    """Return the fingerprint of a folder: the names, sizes and times of its files."""
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return sha256_of(*(str((str(p), s.st_size, s.st_mtime_ns)) for p, s in files))
 
 
-def named_as_texts(
-    contract: Contract, values: dict[str, Value], folder: Path | None
-) -> dict[str, str | None]:
-    """Return the files that a notebook names, but not as paths, with their fingerprints.
+def named_as_texts(contract: Contract, values: dict[str, Value], folder: Path | None) -> Files:
+    """Return the fingerprints of the files that a notebook names, but not as paths.
 
-    Those are files that a text among its parameters names in full, and what lies in the folder
-    of the run, where an earlier notebook has left it, under a name that stands in its code.
+    These are files whose full path is a text among its parameters, and files in the folder of the
+    run, left there by an earlier notebook, whose name appears in its code.
 
     Parameters
     ----------
     contract, values
-        The notebook, and what it is given.
+        The notebook, and the values that it is given.
     folder : pathlib.Path or None
-        Of the run; None when there is none.
+        The folder of the run, if there is one.
     """
-    told = {p.name: values.get(p.name, p.default) for p in contract.parameters}
-    plain = [told[p.name] for p in contract.parameters if not p.is_path]
+    plain = [values.get(p.name, p.default) for p in contract.parameters if not p.is_path]
     in_full = [text for value in plain for text in _texts(value) if text.startswith("/")]
-    # No device and no pipe, and a text may be no path at all: pathlib raises then.
+    # Only regular files. os.path, because pathlib raises where a text cannot be a path.
     found = {text: fingerprint(Path(text)) for text in in_full if os.path.isfile(text)}  # noqa: PTH113
     if folder and folder.is_dir():
         cells = read_notebook(contract.path).cells
@@ -136,7 +156,7 @@ def named_as_texts(
         found |= {
             str(name): fingerprint(folder / name)
             for name in (path.relative_to(folder) for path in made)
-            if not _is_evidence(name, contract.path.parent) and _stands_in(code, name)
+            if not _is_evidence(name, contract.path.parent) and _appears_in(code, name)
         }
     return {name: content for name, content in found.items() if content}
 
@@ -150,14 +170,14 @@ def _texts(value: Value) -> Iterator[str]:
 
 
 def _is_evidence(name: Path, notebooks: Path) -> bool:
-    """Tell what the runner itself has left in the folder of a run."""
+    """Return whether the runner itself has left a file in the folder of a run."""
     whose = re.sub(r"\.attempt-\d+$", "", name.stem)
     kinds = (".ipynb", ".html", ".log", ".json")
     ours = name.suffix in kinds and (notebooks / f"{whose}.ipynb").exists()
     return len(name.parts) == 1 and (ours or name.name == "summary.json" or name.name[0] == ".")
 
 
-def _stands_in(code: str, name: Path) -> bool:
+def _appears_in(code: str, name: Path) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", code) for part in name.parts)
 
 
@@ -169,26 +189,26 @@ def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
 
 
 def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
-    """Return the fingerprint of a notebook's prose, and of where it stands."""
+    """Return the fingerprint of a notebook's prose, and of its place between the code."""
     own = [cell for cell in cells if not is_injected(cell)]
     return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in own))
 
 
 def key_of(contract: Contract, inputs: Inputs) -> str:
-    """Return the name under which what came of a notebook is kept: other inputs, another name."""
+    """Return the name of a notebook's record for these inputs."""
     return f"{contract.name}-{sha256_of(json.dumps(inputs, sort_keys=True))[:16]}"
 
 
 def differences(before: Inputs, now: Inputs) -> str:
-    """Return in words which inputs are not as they were: ``"parameters (val_month), data (…)"``."""
-    told = []
+    """Return in words which inputs have changed: ``"parameters (val_month), data (…)"``."""
+    words = []
     for part, value in now.items():
         was = before.get(part)
         if was == value:
             continue
         if isinstance(was, dict) and isinstance(value, dict):
             changed = [n for n in sorted(was.keys() | value.keys()) if was.get(n) != value.get(n)]
-            told.append(f"{part} ({', '.join(changed)})")
+            words.append(f"{part} ({', '.join(changed)})")
         else:
-            told.append(part)
-    return ", ".join(told)
+            words.append(part)
+    return ", ".join(words)

@@ -1,12 +1,12 @@
-"""Runs that are going on: one to a folder; and those whose process died, cleaned up after.
+"""Live runs, one to a folder, and the cleaning up after runs that crashed.
 
-Each holds a lock for as long as it lives; the operating system lets go of it however it ends.
+A run holds a lock as long as it lives; the operating system releases it however the run ends.
 """
 
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,27 +21,27 @@ from taxi_lib.services.prefect_local import crash
 from taxi_lib.services.processes import RUN_TAG, stop_tagged
 
 
-class Ongoing(NamedTuple):
-    """A run: its folder, the run tag of its processes, and its flow run on a Prefect server."""
+class LiveRun(NamedTuple):
+    """A run: its folder, the tag of its processes, and its flow run on a Prefect server."""
 
     folder: str
     run_tag: str
-    flow_run: str
-    api: str
+    flow_run: str = ""
+    api: str = ""
 
 
 @contextmanager
-def registered(run: Ongoing) -> Iterator[None]:
-    """Tell that a run is going on, until the block ends.
+def registered(run: LiveRun) -> Iterator[None]:
+    """Register a run as live until the block ends.
 
     Raises
     ------
     ContractError
-        When another one is going on in the same folder.
+        When another run is live in the same folder.
     """
     _folder().mkdir(parents=True, exist_ok=True)
     path = _folder() / f"{sha256_of(run.folder)[:16]}.json"
-    lock = FileLock(path.with_suffix(".lock"), timeout=3)  # somebody may be cleaning up
+    lock = FileLock(path.with_suffix(".lock"), timeout=3)  # another run may be cleaning up
     try:
         lock.acquire()
     except Timeout:
@@ -51,57 +51,56 @@ def registered(run: Ongoing) -> Iterator[None]:
     with lock:
         write_text(path, json.dumps(run._asdict()))
         yield
-        path.unlink(missing_ok=True)  # not after an interruption: the next run looks after it
+        path.unlink(missing_ok=True)  # not after an interruption: the next run cleans up
 
 
 @contextmanager
-def died() -> Iterator[list[Ongoing]]:
-    """Yield the runs whose process is gone without having said so; forget them afterwards."""
-    found: list[tuple[Ongoing, Path, FileLock]] = []
-    for path in _folder().glob("*.json"):
-        lock = FileLock(path.with_suffix(".lock"), timeout=0)
-        with suppress(Timeout):
-            lock.acquire()
-            try:
-                found.append((Ongoing(**json.loads(path.read_text())), path, lock))
-            except (OSError, ValueError, TypeError):
-                path.unlink(missing_ok=True)  # it ended meanwhile, or is no record at all
-                lock.release()
-    try:
-        yield [run for run, _, _ in found]
-        for _, path, _ in found:
+def crashed_runs() -> Iterator[list[LiveRun]]:
+    """Yield the runs whose process ended without a word; forget them when the block ends."""
+    with ExitStack() as locks:
+        found: dict[Path, LiveRun] = {}
+        for path in _folder().glob("*.json"):
+            with suppress(Timeout):
+                locks.enter_context(FileLock(path.with_suffix(".lock"), timeout=0))
+                if run := _read(path):
+                    found[path] = run
+                else:
+                    path.unlink(missing_ok=True)  # it is no record
+        yield list(found.values())
+        for path in found:
             path.unlink(missing_ok=True)
-    finally:
-        for _, _, lock in found:
-            lock.release()
 
 
-def going_on() -> list[Ongoing]:
-    """Return the runs that are going on, or died and have not been cleaned up after."""
-    found = []
-    for path in _folder().glob("*.json"):
-        with suppress(OSError, ValueError, TypeError):
-            found.append(Ongoing(**json.loads(path.read_text())))
-    return found
+def registered_runs() -> list[LiveRun]:
+    """Return the runs that are live, or crashed and were not cleaned up after."""
+    return [run for path in _folder().glob("*.json") if (run := _read(path))]
+
+
+def _read(path: Path) -> LiveRun | None:
+    try:
+        return LiveRun(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _folder() -> Path:
     return settings.runs_dir() / ".running"
 
 
-def recover(address: str) -> list[Ongoing]:
-    """Clean up after walkthroughs that were killed; return them.
+def recover(address: str) -> list[LiveRun]:
+    """Clean up after runs that crashed; return them.
 
-    Their kernels are stopped, and they are no longer shown as running by Prefect, by MLflow, nor
-    in their ``summary.json``.
+    Their kernels are stopped, and Prefect, MLflow and ``summary.json`` no longer call them
+    running.
     """
-    with died() as runs:
+    with crashed_runs() as runs:
         for run in runs:
             stop_tagged(run.run_tag)
-            # Where it was recorded, unless that server has another address by now.
-            crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
+            if run.flow_run:
+                # On its own server, unless that has another address by now.
+                crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
             close_tracked(run.run_tag)
-            run_folder.interrupted(Path(run.folder))
+            run_folder.mark_interrupted(Path(run.folder))
         return runs
 
 
@@ -110,7 +109,7 @@ def close_tracked(run_tag: str) -> None:
     uri = settings.tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return
-    from mlflow import MlflowClient  # a walkthrough does without it unless something died
+    from mlflow import MlflowClient  # slow to import, and seldom needed
 
     ours = f"tags.{RUN_TAG} LIKE '{run_tag}/%' AND attributes.status = 'RUNNING'"
     try:
@@ -119,5 +118,5 @@ def close_tracked(run_tag: str) -> None:
         for run in client.search_runs(experiments, ours) if experiments else ():
             client.set_terminated(run.info.run_id, "KILLED")
     except Exception as error:
-        # A store that is busy or damaged may be why the run failed: that has to be told.
+        # A busy or damaged store may be why the run failed; that failure must reach the user.
         logging.getLogger(__name__).warning("MLflow's runs were not closed: %s", error)

@@ -1,7 +1,7 @@
-"""What came of running one notebook, and the files of an earlier attempt set aside."""
+"""What came of running one notebook, and how an earlier attempt's files are kept."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +16,12 @@ class NotebookRun:
     ----------
     name : str
         The notebook.
-    status : {"completed", "cached", "failed", "skipped"}
-        Taken from what was executed, not from papermill, which calls a killed run complete.
+    status : {"completed", "cached", "failed"}
+        From the executed cells, because papermill calls a killed run completed.
     seconds : float
-        Wall time; of a cached one, that of the run whose results these are.
+        Wall time; for a cached notebook, that of the run that its results come from.
     output, html, log : str or None
-        The executed notebook, its HTML copy, and what was printed when; kept also when it failed.
+        The executed notebook, its HTML copy, and the log; kept also after a failure.
     results : dict
         What the notebook reported.
     error : str or None
@@ -29,15 +29,15 @@ class NotebookRun:
     cell : str or None
         The source of the cell that failed.
     is_retryable : bool
-        Whether the failure may be gone at the next try: a dead kernel, a connection that failed.
+        Whether a second try may help: the kernel died, a connection failed.
     changed : str
-        Which inputs are no longer what they were when it began, in words; empty when none.
+        Which inputs have changed since it began, in words; empty when none has.
     reads : dict of str to str
-        The fingerprint of each file beside the notebook that ``%run`` has read, by its path.
+        The fingerprint of each file that ``%run`` has read, by its path.
     """
 
     name: str
-    status: Literal["completed", "cached", "failed", "skipped"]
+    status: Literal["completed", "cached", "failed"]
     seconds: float = 0.0
     output: str | None = None
     html: str | None = None
@@ -54,17 +54,13 @@ class NotebookRun:
         """The files of its evidence."""
         return [path for path in (self.output, self.html, self.log) if path]
 
-    def for_good(self) -> "NotebookRun":
-        """Return the run as one that is not worth a second try."""
-        return replace(self, is_retryable=False)
-
     def to_dict(self) -> dict[str, object]:
         """Return the run as the summary holds it."""
         return asdict(self)
 
 
 class NotebookFailedError(Exception):
-    """A notebook failed; ``run`` tells how."""
+    """A notebook failed; ``run`` says how."""
 
     def __init__(self, run: NotebookRun) -> None:
         super().__init__(f"{run.name}: {run.error}")
@@ -72,7 +68,7 @@ class NotebookFailedError(Exception):
 
 
 def archive_attempt(folder: Path, name: str) -> None:
-    """Rename what an earlier attempt left, so that nothing of it is lost or taken for a new one."""
+    """Rename the files of an earlier attempt, to keep them apart from the next one's."""
     files = [folder / f"{name}{ending}" for ending in (".ipynb", ".html", ".log", ".json")]
     if any(file.exists() for file in files):
         number = 1 + len(list(folder.glob(f"{name}.attempt-*.log")))

@@ -11,7 +11,7 @@ from taxi_lib import mlflow_store, settings
 from taxi_lib.atomic_files import newest_first, real_path
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import run_folder
-from taxi_lib.runner.live_run import going_on
+from taxi_lib.runner.live_run import registered_runs
 
 
 def past_runs() -> list[Path]:
@@ -69,7 +69,7 @@ def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> lis
     TaxiError
         When MLflow's store cannot be read: nothing is removed then.
     """
-    busy = {Path(run.folder) for run in going_on()}
+    busy = {Path(run.folder) for run in registered_runs()}
     stay = busy | {real_path(settings.runs_dir() / "latest"), run_folder.last_run()}
     old = {folder for folder in past_runs()[keep:] if real_path(folder) not in stay}
     while reasons := needed(old):  # what one of those needs, has to stay too

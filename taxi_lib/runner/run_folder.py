@@ -1,4 +1,4 @@
-"""What a walkthrough leaves: ``summary.json``, the link ``runs/latest``, and a table to read."""
+"""The folder of a run: its ``summary.json``, and the link ``runs/latest``."""
 
 import json
 import os
@@ -18,12 +18,12 @@ _STATUSES = ("running", "interrupted", "completed", "failed")
 
 
 def run_folder(wanted: Path | None = None) -> Path:
-    """Return where a run's files go: as wanted, or a new folder under ``runs/``.
+    """Return the folder for a run's files: the wanted one, or a new one under ``runs/``.
 
     Raises
     ------
     ContractError
-        When ``runs/latest`` is wanted, which is the link to the last run.
+        When that is ``runs/latest``, the link to the last run.
     """
     if wanted:
         if real_path(wanted.absolute().parent) / wanted.name == settings.runs_dir() / "latest":
@@ -34,7 +34,7 @@ def run_folder(wanted: Path | None = None) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder with files that no run has left there, and what stands in the link's place.
+    """Refuse a folder with files of something else, and anything in the place of the link.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def check_folder(folder: Path) -> None:
         Before anything is written.
     """
     latest = settings.runs_dir() / "latest"
-    if _counts(folder) and latest.exists() and not latest.is_symlink():
+    if _is_in_workspace(folder) and latest.exists() and not latest.is_symlink():
         kind = "folder" if latest.is_dir() else "file"
         raise ContractError(
             f"{latest} is a {kind}, not the link to the last run (copied without links?): "
@@ -64,36 +64,29 @@ def check_folder(folder: Path) -> None:
 
 
 def begin(folder: Path, request: dict[str, Any]) -> None:
-    """Write the summary of a run that begins: what was asked for, and nothing done yet."""
-    if _counts(folder):
-        # A text, not a link: a workspace that is copied without links still knows its last run.
+    """Write the summary of a run that begins: what was asked for, and no notebook yet."""
+    if _is_in_workspace(folder):
+        # A text file, because copying a workspace may lose its links.
         write_text(settings.runs_dir() / ".last-run", os.path.relpath(folder, settings.runs_dir()))
-    data_dir = os.environ.get("TAXI_DATA_DIR") and str(settings.data_dir())
     report = {"status": "running", "folder": str(folder), "request": request}
-    _keep(folder, report | {"data_dir": data_dir, "notebooks": []})
+    _write(folder, report | {"data_dir": _data_dir(), "notebooks": []})
 
 
-def write(
-    runs: list[NotebookRun],
-    data_source: str | None,
-    seconds: float,
-    folder: Path,
-    request: dict[str, Any] | None = None,
+def finish(
+    runs: list[NotebookRun], data_source: str | None, seconds: float, folder: Path
 ) -> dict[str, Any]:
-    """Write ``summary.json`` into the run's folder and point ``runs/latest`` to it.
+    """Write the summary of a run that has ended, and point ``runs/latest`` to its folder.
 
     Parameters
     ----------
     runs : list of NotebookRun
         In the order of the lessons.
     data_source : {"local", "tlc", "synthetic"} or None
-        Where the months came from; None when no notebook takes one.
+        Where the months came from; None when no notebook takes a month.
     seconds : float
-        Wall time of the whole walkthrough.
+        Wall time of the whole run.
     folder : pathlib.Path
         The run's folder.
-    request : dict, optional
-        What was asked for, so that it can be asked for again.
 
     Returns
     -------
@@ -106,12 +99,12 @@ def write(
         "data_source": data_source,
         "seconds": round(seconds, 2),
         "folder": str(folder),
-        "request": request or {},
-        "data_dir": os.environ.get("TAXI_DATA_DIR") and str(settings.data_dir()),
+        "request": (read(folder) or {}).get("request", {}),
+        "data_dir": _data_dir(),
         "notebooks": [run.to_dict() for run in runs],
     }
-    _keep(folder, report)
-    if _counts(folder):
+    _write(folder, report)
+    if _is_in_workspace(folder):
         _point(settings.runs_dir() / "latest", folder)
     return report
 
@@ -119,51 +112,55 @@ def write(
 def last_run() -> Path | None:
     """Return the folder of the run that began last, wherever it is; None when there was none."""
     try:
-        told = (settings.runs_dir() / ".last-run").read_text(encoding="utf-8")
+        name = (settings.runs_dir() / ".last-run").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-    return real_path(settings.runs_dir() / told)
+    return real_path(settings.runs_dir() / name)
 
 
-def _counts(folder: Path) -> bool:
-    """Tell a run of the workspace from one that a lesson began in a folder of its own."""
+def _data_dir() -> str | None:
+    return str(settings.data_dir()) if os.environ.get("TAXI_DATA_DIR") else None
+
+
+def _is_in_workspace(folder: Path) -> bool:
+    """Return whether a run is the workspace's, not one that a lesson began in its own folder."""
     return settings.runs_dir() not in real_path(folder).parents[1:]
 
 
 @contextmanager
-def told(folder: Path, request: dict[str, Any]) -> Iterator[None]:
-    """Say in the summary that a run goes on; and how, when the block does not come to its end.
+def recorded(folder: Path, request: dict[str, Any]) -> Iterator[None]:
+    """Call a run running in its summary, and interrupted when the block does not complete.
 
     Raises
     ------
     BrokenOffError
-        Instead of a TaxiError in the block: something was run, it is no refusal any more.
+        Instead of a TaxiError in the block, which would read as if nothing had been run.
     """
     begin(folder, request)
     try:
         yield
     except BaseException as error:
         with suppress(TaxiError):  # the disk may be full
-            interrupted(folder)
+            mark_interrupted(folder)
         if isinstance(error, TaxiError):
             raise BrokenOffError(f"The run broke off: {error}") from error
         raise
 
 
-def note(runs: list[NotebookRun], folder: Path) -> None:
-    """Write into the summary what has come of the run so far."""
+def write_progress(runs: list[NotebookRun], folder: Path) -> None:
+    """Write the notebooks that have ended so far into the summary."""
     if report := read(folder):
-        _keep(folder, report | {"notebooks": [run.to_dict() for run in runs]})
+        _write(folder, report | {"notebooks": [run.to_dict() for run in runs]})
 
 
-def interrupted(folder: Path) -> None:
-    """Note in a run's summary that it did not come to its end; ``--resume`` goes on with it."""
+def mark_interrupted(folder: Path) -> None:
+    """Call a run interrupted in its summary; ``--resume`` can go on with it."""
     if report := read(folder):
-        _keep(folder, report | {"status": "interrupted"})
+        _write(folder, report | {"status": "interrupted"})
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Return the summary that a run left in its folder; None when there is none, or not ours."""
+    """Return the summary in a run's folder; None when there is none, or it is another program's."""
     try:
         report = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         ours = report["status"] in _STATUSES and isinstance(report["folder"], str)
@@ -173,17 +170,17 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _keep(folder: Path, report: dict[str, Any]) -> None:
+def _write(folder: Path, report: dict[str, Any]) -> None:
     write_text(folder / "summary.json", json.dumps(report, indent=2) + "\n")
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Point a link to a folder in one step: a reader sees the old one or the new one."""
+    """Point a link to a folder in one step: it never leads nowhere."""
     link.parent.mkdir(parents=True, exist_ok=True)
     fresh = link.with_name(f".latest-{secrets.token_hex(4)}")
     fresh.symlink_to(os.path.relpath(folder, link.parent))
     try:
         fresh.replace(link)
-    except OSError as error:  # a folder of that name was made meanwhile
+    except OSError as error:  # someone has made a folder of that name meanwhile
         fresh.unlink()
         raise unwritable(link, error) from error

@@ -4,7 +4,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
@@ -18,7 +18,9 @@ from taxi_lib.services.shared_process import shared_program
 
 
 @contextmanager
-def prefect_server(port: int | None = None) -> Iterator[str]:
+def prefect_server(
+    port: int | None = None, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[str]:
     """Join the workspace's Prefect server, or start it; yield the address of its API.
 
     Inside the block ``PREFECT_API_URL`` holds that address, also for processes that you start.
@@ -29,6 +31,8 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
     ----------
     port : int, optional
         For a new server; when left out, the port of the last one, or a free one.
+    meanwhile : callable
+        Called while the server starts, with the variable set: the time to import Prefect.
 
     Raises
     ------
@@ -41,18 +45,27 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
             raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
         yield given
         return
-    with shared_server(port) as address:
+
+    def bind(address: str) -> None:
         check_bound(address)
         os.environ["PREFECT_API_URL"] = address
-        try:
-            yield address
-        finally:
-            os.environ.pop("PREFECT_API_URL", None)
-            flush_logs()
+        meanwhile()
+
+    try:
+        with shared_server(port, bind) as address:
+            bind(address)  # again, in case the server was running already
+            try:
+                yield address
+            finally:
+                flush_logs()
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
 
 
 @contextmanager
-def shared_server(port: int | None = None) -> Iterator[str]:
+def shared_server(
+    port: int | None = None, starting: Callable[[str], None] = lambda address: None
+) -> Iterator[str]:
     """Do as :func:`prefect_server` does, without changing this process's environment."""
     env = os.environ | settings.environment()
     home = Path(env["PREFECT_HOME"])
@@ -73,7 +86,8 @@ def shared_server(port: int | None = None) -> Iterator[str]:
         return Command([*serve, *where], env | own, f"{page}/api", cwd=home)
 
     # Nobody used the last server any more: runs that it shows as running have died.
-    with shared_program(home / "server.lock", command, is_healthy, recover=crash) as address:
+    lock_file = home / "server.lock"
+    with shared_program(lock_file, command, is_healthy, crash, starting) as address:
         yield address
 
 

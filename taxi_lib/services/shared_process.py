@@ -40,6 +40,7 @@ def shared_program(
     command: Callable[[str | None], Command],
     answers: Answers,
     recover: Callable[[str], None] = lambda address: None,
+    starting: Callable[[str], None] = lambda address: None,
 ) -> Iterator[str]:
     """Join the program that runs under this lock file, or start it; yield its address.
 
@@ -54,6 +55,8 @@ def shared_program(
     recover : callable
         Called with the address after a start, if nobody was using the program before: what an
         earlier one left unfinished can be cleaned up now.
+    starting : callable
+        Called with the address while the program starts: time for something slow.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def shared_program(
                 # Before the start: afterwards the new supervisor competes for the same lock.
                 nobody_else = lock_alone(file)
                 fcntl.flock(file, fcntl.LOCK_SH)
-                address = _start(file, lock_file, command(address), answers)
+                address = _start(file, lock_file, command(address), answers, starting)
                 if nobody_else:
                     recover(address)
         try:
@@ -122,7 +125,13 @@ def _is_running(supervisor: int, lock_file: Path) -> bool:
     return False
 
 
-def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) -> str:
+def _start(
+    file: TextIO,
+    lock_file: Path,
+    command: Command,
+    answers: Answers,
+    starting: Callable[[str], None],
+) -> str:
     """Start a supervisor and its program, and wait until that answers; return its address."""
     with (log := lock_file.with_suffix(".log")).open("wb") as output:
         supervisor = subprocess.Popen(
@@ -140,6 +149,7 @@ def _start(file: TextIO, lock_file: Path, command: Command, answers: Answers) ->
     _write(file, command.address, supervisor.pid)
     Thread(target=supervisor.wait, daemon=True).start()  # so that it does not become a zombie
     try:
+        starting(command.address)
         # Not by its command line, which is empty for an instant after the start.
         if not _comes_up(command.address, answers, lambda: supervisor.poll() is None):
             last = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])

@@ -49,8 +49,8 @@ def times_run(folder: Path) -> int:
 
 
 def why_stale(folder: Path, *notebooks: str, **given: object) -> str:
-    request = {"notebooks": list(notebooks), "parameters": given, "folder": str(folder)}
-    return next(reason for _, reason in plan.reasons(request))
+    request = plan.Request(list(notebooks), given, folder=folder)
+    return next(reason for _, reason in plan.stale_reasons(request))
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ def test_what_changed_while_a_good_run_went_on_is_said(chain: Path):
     report = run_flow(chain)
     told = f"data ({chain / 'made.txt'})"
     assert [run["changed"] for run in report["notebooks"]] == [told, ""]
-    assert list(plan.reasons({"notebooks": None, "parameters": {}, "folder": str(chain)})) == [
+    assert list(plan.stale_reasons(plan.Request(folder=chain))) == [
         ("01_make", told),
         ("02_use", ""),
     ]
