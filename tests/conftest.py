@@ -10,10 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from support.months import five_trips
 from taxi_lib import settings
 
+# The tests of each of these share a store, a notebook or months that take seconds to make.
+ONE_WORKER = {
+    *("test_fault_cache", "test_fault_cells", "test_fault_kernels", "test_fault_store"),
+    *("test_installed", "test_outputs", "test_pointers", "test_synthetic", "test_tracking"),
+    "test_ui",
+}
 WORKSPACE = pytest.StashKey[TemporaryDirectory]()
 NOBODY = pytest.StashKey[socket.socket]()
 
@@ -62,14 +69,19 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Give tests to workers one by one, but files whose tests share what takes long as a whole."""
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return file if Path(file).stem in ONE_WORKER else nodeid
+
+    return Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, and give what a module's tests share to one worker."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(last.scope == "module" for *_, last in fixtures):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    # All workers then end at about the same time.
+    # The slow ones first: all workers then end at about the same time.
     items.sort(key=lambda item: "slow" not in item.keywords)
 
 

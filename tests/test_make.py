@@ -87,6 +87,7 @@ def test_clean_removes_the_environment_and_the_runs_only(copy: Path):
     assert {"Makefile", "benchmarks"} <= left and not {".venv", "runs"} & left
 
 
+@pytest.mark.slow
 def test_jupyterlab_opens_the_lessons_and_its_kernels_are_given_folders_in_full(tmp_path: Path):
     show = (
         "import os, sys; from taxi_lib.__main__ import main\n"

@@ -157,7 +157,7 @@ def test_links_lead_to_lessons_that_are_there(path: Path):
 
 @EVERY_LESSON
 def test_code_cells_are_short_and_prose_keeps_pace(path: Path):
-    sizes = [len(cell.source.splitlines()) for cell in cells_of(path, "code")]
+    sizes = [len(re.findall(r"^.*\S", c.source, re.MULTILINE)) for c in cells_of(path, "code")]
     assert max(sizes) <= 20 and statistics.median(sizes) <= 6
     assert len(cells_of(path, "markdown")) >= 0.6 * len(sizes)
 

@@ -128,6 +128,7 @@ def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file
             assert not is_free(int(again)) and is_free(int(port))
 
 
+@pytest.mark.slow
 def test_a_program_whose_supervisor_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
     with share(lock_file) as port:
         child = child_of(lock_file)

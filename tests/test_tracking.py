@@ -61,6 +61,7 @@ def files_of(logged: ModelInfo) -> Path:
     return mlflow_store.as_path(location)
 
 
+@pytest.mark.slow
 def test_the_store_is_the_same_from_any_working_directory(
     runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -77,6 +78,7 @@ def test_the_store_is_the_same_from_any_working_directory(
     assert not (tmp_path / "here" / "mlruns").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "columns"),
     [

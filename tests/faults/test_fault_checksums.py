@@ -59,6 +59,7 @@ def test_no_bit_of_a_month_changes_in_silence(write_month: WriteMonth, codec: st
             read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [None, "snappy", "zstd"])
 def test_a_damaged_month_that_nobody_has_used_before_is_no_raw_error(
     write_month: WriteMonth, codec: str | None

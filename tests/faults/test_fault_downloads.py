@@ -445,6 +445,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "taxi_lib", "data", "2021-01", *arguments]
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_download_is_no_hindrance_to_the_next(
     data_dir: Path, tlc_sends: Callable, month: bytes
 ):
@@ -489,6 +490,7 @@ def test_a_disk_that_fills_up_at_the_last_step_leaves_nothing(
     assert files(data_dir) == []
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_cannot_be_written_is_told(
     data_dir: Path, tlc_sends: Callable, month: bytes
 ):

@@ -170,6 +170,7 @@ def test_a_zone_that_the_city_does_not_have_is_dropped_and_counted(
     assert report.dropped["no zone or distance"] == 1
 
 
+@pytest.mark.slow
 def test_a_month_that_you_may_not_read_is_not_called_damaged(write_month: WriteMonth):
     path = write_month()
     path.chmod(0)

@@ -202,6 +202,7 @@ def test_a_store_whose_making_was_killed_is_made_by_the_next(runs_dir: Path):
     assert not partial.exists()
 
 
+@pytest.mark.slow
 def test_half_a_store_that_was_left_behind_is_no_hindrance(runs_dir: Path):
     runs_dir.mkdir()
     (runs_dir / "mlflow.part.db").write_bytes(b"half a database")
