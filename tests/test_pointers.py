@@ -16,6 +16,8 @@ from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import past_runs
 
+pytestmark = pytest.mark.slow  # MLflow's tables take seconds to make
+
 
 @pytest.fixture
 def runs(runs_dir: Path) -> tuple[Path, Path]:
@@ -167,7 +169,6 @@ with mlflow.start_run() as run:
     print(mlflow.artifacts.download_artifacts(run.info.artifact_uri + "/a.txt"))"""
 
 
-@pytest.mark.slow
 def test_a_step_that_uses_mlflow_as_it_is_keeps_its_files_outside_of_its_run(
     runs_dir: Path, tmp_path: Path
 ):

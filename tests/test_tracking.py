@@ -98,6 +98,7 @@ def test_the_model_logged_is_the_model_scored(
         assert load(logged.model_uri).predict(trips[columns]).tolist() == expected
 
 
+@pytest.mark.slow
 def test_the_model_of_a_run_is_read_where_it_lies(
     logged: ModelInfo, trips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -109,6 +110,7 @@ def test_the_model_of_a_run_is_read_where_it_lies(
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_without_a_model_has_none_to_give(store: None):
     with mlflow.start_run() as run:
         pass
@@ -227,6 +229,7 @@ def test_a_model_whose_files_were_changed_is_not_loaded(
     assert not (folder.parent / "touched").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_was_logged_by_an_earlier_version_is_still_loaded(
     store: None, trips: pd.DataFrame
 ):
@@ -246,6 +249,7 @@ def test_a_model_that_was_logged_by_an_earlier_version_is_still_loaded(
     assert loaded.predict(trips).tolist() == new.predict(trips).tolist()
 
 
+@pytest.mark.slow
 def test_a_model_is_found_under_each_of_its_names(logged: ModelInfo, trips: pd.DataFrame):
     client = mlflow.MlflowClient()
     client.create_registered_model("taxi")
@@ -268,6 +272,7 @@ def test_a_model_is_found_under_each_of_its_names(logged: ModelInfo, trips: pd.D
             tracking.load_pipeline(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address", ["/tmp/model", "model", "file:///tmp/model", "http://127.0.0.1/m", "s3://b/m", ""]
 )
