@@ -18,12 +18,8 @@ _LONG = 100_000  # characters of a line without an end
 class CellProgress:
     """Reports each cell as it starts and what it prints, to the log and to two callbacks.
 
-    Attributes
-    ----------
-    place, source, tags
-        The cell that runs: ``"cell 7/23 · Train"``, its source and its tags.
-    index : int or None
-        Its number, with papermill's own cells counted.
+    ``place``, ``source`` and ``tags`` are those of the cell that runs: ``"cell 7/23 · Train"``.
+    ``index`` is its number, with papermill's own cells counted.
     """
 
     def __init__(

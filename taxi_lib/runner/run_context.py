@@ -39,33 +39,13 @@ class RunContext:
 
 @dataclass
 class Session:
-    """One notebook's kernel: what it is started with, and what comes out of it.
-
-    Attributes
-    ----------
-    context : RunContext
-        Of the run.
-    folder : pathlib.Path
-        Its working directory.
-    env : dict of str to str
-        Its environment.
-    run_tag : str
-        Of its processes, in that environment; see :mod:`taxi_lib.services.processes`.
-    on_cell : callable
-        Called with each cell as it starts.
-    on_text : callable
-        Called with each text that a cell prints.
-    secrets : dict of str to str
-        Values that are assigned unseen, by parameter.
-    reads : dict of str to str
-        The fingerprint of each file that ``%run`` has read, by its path.
-    """
+    """One notebook's kernel: what it is started with, and what comes out of it."""
 
     context: RunContext
-    folder: Path
-    env: dict[str, str]
-    run_tag: str
-    on_cell: Callable[..., None]
-    on_text: Callable[[str], None]
-    secrets: dict[str, str] = field(default_factory=dict)
-    reads: dict[str, str] = field(default_factory=dict)
+    folder: Path  # its working directory
+    env: dict[str, str]  # its environment
+    run_tag: str  # of its processes: see taxi_lib.services.processes
+    on_cell: Callable[..., None]  # called with each cell as it starts
+    on_text: Callable[[str], None]  # called with each text that a cell prints
+    secrets: dict[str, str] = field(default_factory=dict)  # values to assign unseen, by name
+    reads: dict[str, str] = field(default_factory=dict)  # fingerprints of what %run reads, by path

@@ -25,14 +25,9 @@ _BASE64 = re.compile(r"data:image/[\w+]+;base64,[\w+/=\s]*")
 
 
 class RenderedNotebook:
-    """A notebook as its page shows it.
+    """A notebook as its page shows it: with prose and outputs as harmless HTML or plain text.
 
-    Attributes
-    ----------
-    notebook : nbformat.NotebookNode
-        Its cells, with prose and outputs as harmless HTML or plain text.
-    style : str
-        The style rules of the outputs, each for its own output.
+    ``style`` holds the style rules of the outputs, each for its own output.
     """
 
     def __init__(self, notebook: NotebookNode, pictures: Pictures) -> None:

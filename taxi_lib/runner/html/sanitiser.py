@@ -86,17 +86,10 @@ _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 class Fragment:
     """A piece of HTML made harmless.
 
-    ``picture`` takes the address of a picture and returns its content as a ``data:`` address, or
-    None. ``ValueError`` is raised when more than ``DEEPEST`` tags are within each other.
-
-    Attributes
-    ----------
-    html : str
-        The harmless HTML.
-    style : str
-        Its safe style rules, which apply only within ``scope``, a CSS selector.
-    live : bool
-        Whether it had parts that need a script, a frame or the network.
+    ``html`` is what is left of it, and ``style`` its safe style rules, which apply only within
+    ``scope``, a CSS selector. It is ``live`` if it had parts that need a script, a frame or the
+    network. ``picture`` takes the address of a picture and returns its content as a ``data:``
+    address, or None. More than ``DEEPEST`` tags within each other are a ValueError.
     """
 
     def __init__(

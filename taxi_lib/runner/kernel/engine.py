@@ -146,14 +146,7 @@ class _Client(PapermillNotebookClient):
 
         papermill's own ``execute`` leaves an event loop open in each thread, two threads can fail
         with "This event loop is already running", and it takes every error in the notebook for a
-        failure, whatever the cell's tags.
-
-        Raises
-        ------
-        CellFailedError
-            When a cell failed.
-        ExpectedErrorsError
-            When there were only errors that were expected.
+        failure, whatever the cell's tags. Here only a failed cell is a CellFailedError.
         """
 
         def stop() -> None:
