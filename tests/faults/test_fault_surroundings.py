@@ -163,7 +163,7 @@ def test_a_secret_block_is_read_where_it_is_used_and_shown_nowhere(project: Path
     ("value", "told"),
     [
         ("hunter2", "api_key is secret: say where it is kept, as env:VARIABLE or block:NAME"),
-        ("env:NO_SUCH_VARIABLE", "in the environment variable NO_SUCH_VARIABLE, which is not set: set it."),
+        ("env:NO_SUCH_VARIABLE", "variable NO_SUCH_VARIABLE, which is not set: set it."),
         ("block:no-such-block", "in the Secret block 'no-such-block', which is not on Prefect's"),
     ],
 )
