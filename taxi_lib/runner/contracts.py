@@ -112,15 +112,15 @@ class Contract:
         return {name: month for name, month in months.items() if month is not None}
 
 
-def read_contract(path: Path) -> Contract:
-    """Read a notebook's contract from its tagged cells.
+def read_contract(path: Path, notebook: NotebookNode | None = None) -> Contract:
+    """Read a notebook's contract from its tagged cells, which may have been read already.
 
     Raises
     ------
     ContractError
         When the file is no Python notebook, or its tagged cells are not well-formed.
     """
-    notebook = read_notebook(path)
+    notebook = notebook or read_notebook(path)
     takes, promises = (tagged(notebook, tag) for tag in ("parameters", "results"))
     for cells, tag in ((takes, "parameters"), (promises, "results")):
         if len(cells) > 1:

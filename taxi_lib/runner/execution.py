@@ -124,12 +124,13 @@ class _Attempt:
 
     def _source(self) -> NotebookNode:
         path = self.contract.path
-        if read_contract(path).terms != self.contract.terms:
+        notebook = read_notebook(path)
+        if read_contract(path, notebook).terms != self.contract.terms:
             raise TaxiError(
                 f"{path.name} takes or promises something else than when the run began: "
                 "run it again."
             )
-        return read_notebook(path)
+        return notebook
 
     def _warnings(self, source: NotebookNode) -> Iterator[str]:
         yield from shadowed_modules.warnings_about(source.cells, self.contract.path.parent)

@@ -5,11 +5,13 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from latex2mathml.converter import convert
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from taxi_lib.runner.html import prose, widgets
 from taxi_lib.runner.html.pictures import Pictures
 from taxi_lib.runner.html.sanitiser import Fragment
 from taxi_lib.runner.screen import LONGEST, fold, settled, shortened
@@ -22,6 +24,14 @@ PICTURE = "image/png"  # the template's name for a picture of any type
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 _NAMELESS = re.compile(r"<[\w.]+ object(?: at 0x\w+)?>")  # the text of IPython's own classes
 _BASE64 = re.compile(r"data:image/[\w+]+;base64,[\w+/=\s]*")
+# Text that is hard to read takes time in proportion to the square of its length.
+_LONGEST_PROSE = 100_000  # characters
+_MOST_ENVIRONMENTS = 500
+_LONGEST_FORMULA = 2000
+_WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_BAR = 20  # characters
+_DEEPEST_BOX = 10  # boxes within boxes
 
 
 class RenderedNotebook:
@@ -33,7 +43,7 @@ class RenderedNotebook:
     def __init__(self, notebook: NotebookNode, pictures: Pictures) -> None:
         self.pictures, self.style, self.number = pictures, "", 0
         self.left, self.left_for_pictures = _MOST, _MOST_IN_PICTURES
-        self.widgets = widgets.states_of(notebook.metadata)
+        self.widgets = _widget_states(notebook.metadata)
         cells = [self._cell(cell) for cell in notebook.cells]
         self.notebook = NotebookNode(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)
 
@@ -50,7 +60,7 @@ class RenderedNotebook:
             rendered.execution_count = count if isinstance(count, int) else None
             rendered.outputs = self._outputs(cell.get("outputs") or [])
         elif cell.cell_type == "markdown":
-            written = prose.as_html(_text(cell.source))
+            written = _markdown(_text(cell.source))
             rendered.source = self._fragment(written, cell.get("attachments")).html
         else:
             rendered.source = f"<pre>{html.escape(rendered.source)}</pre>"
@@ -93,8 +103,8 @@ class RenderedNotebook:
     def _form(self, data: Mapping[str, Any]) -> tuple[str, str]:
         """Return the form in which an output is shown, and its content."""
         plain = _text(data.get("text/plain", ""))
-        if widgets.VIEW in data:
-            plain = widgets.as_text(self.widgets, data[widgets.VIEW]) or plain
+        if _WIDGET_VIEW in data:
+            plain = _widget_text(self.widgets, data[_WIDGET_VIEW]) or plain
             data = {"text/plain": plain}
         written = None
         if "text/html" in data:
@@ -113,11 +123,11 @@ class RenderedNotebook:
     def _drawn(self, data: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return an output as Markdown, as a formula or as a picture, if it can be one of these."""
         if "text/markdown" in data:
-            written = self._fragment(prose.as_html(_text(data["text/markdown"])))
+            written = self._fragment(_markdown(_text(data["text/markdown"])))
             if not written.is_empty:
                 return "text/markdown", written.html
         if "text/latex" in data:
-            formula = self._fragment(prose.formula(_text(data["text/latex"])))
+            formula = self._fragment(_formula(_text(data["text/latex"])))
             return "text/html", formula.html
         for kind in _PICTURES:
             content = _text(data.get(kind))
@@ -186,3 +196,85 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, indent=1, default=str)
+
+
+def _markdown(source: str) -> str:
+    """Return Markdown as HTML, which the sanitiser still has to make harmless."""
+    if len(source) > _LONGEST_PROSE or source.count("\\begin{") > _MOST_ENVIRONMENTS:
+        return f"<pre>{html.escape(source)}</pre>"
+    return MarkdownWithMath(renderer=_Renderer(escape=False)).render(source)
+
+
+def _formula(latex: str, display: str = "block") -> str:
+    """Return a formula, with or without dollars around it, as MathML, or else its source.
+
+    ``display`` is ``"block"`` for a formula on a line of its own, or ``"inline"``.
+    """
+    inner = re.sub(r"^(\$\$?|\\\[|\\\()(.*?)(\$\$?|\\\]|\\\))$", r"\2", latex.strip(), flags=re.S)
+    with suppress(Exception):  # the converter raises many types
+        if len(inner) <= _LONGEST_FORMULA:
+            return convert(inner, display=display, xmlns="")
+    return f"<code>{html.escape(latex)}</code>"
+
+
+class _Renderer(IPythonRenderer):
+    """nbconvert's renderer without scripts. Pictures are left to the sanitiser."""
+
+    def block_math(self, body: str) -> str:
+        return _formula(body)
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _formula(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def block_mermaidjs(self, code: str) -> str:
+        return f"<pre>{html.escape(code.strip())}</pre>"
+
+    def _embed_image_or_attachment(self, src: str) -> str:
+        return src
+
+
+def _widget_states(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the last state of each widget by its number, from a notebook's metadata."""
+    try:
+        kept = metadata["widgets"][_WIDGET_STATE]["state"]
+        return {str(number): dict(model["state"]) for number, model in kept.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _widget_text(states: Mapping[str, Mapping[str, Any]], view: object, deep: int = 0) -> str:
+    """Return the texts, values and bars of a widget and of the widgets in it.
+
+    ``view`` is the content of an output, ``{"model_id": …}``, or a widget's number.
+    """
+    number = view.get("model_id") if isinstance(view, Mapping) else view
+    state = states.get(str(number).removeprefix("IPY_MODEL_"))
+    if not state or deep > _DEEPEST_BOX:
+        return ""
+    children = state.get("children")
+    if isinstance(children, list):
+        between = "\n" if "VBox" in str(state.get("_model_name")) else " "
+        return between.join(filter(None, (_widget_text(states, c, deep + 1) for c in children)))
+    return " ".join(filter(None, (_without_tags(state.get("description")), _widget_value(state))))
+
+
+def _widget_value(state: Mapping[str, Any]) -> str:
+    if isinstance(state.get("outputs"), list):
+        return "".join(_without_tags(output.get("text")) for output in state["outputs"])
+    value = state.get("value")
+    if "Progress" in str(state.get("_model_name")):
+        try:
+            low, high = float(state.get("min", 0)), float(state.get("max", 100))
+            done = min(max((float(value) - low) / (high - low), 0), 1)
+        except (TypeError, ValueError, ZeroDivisionError):
+            return ""
+        return "█" * round(_BAR * done) + "░" * round(_BAR * (1 - done))
+    return _without_tags(value)
+
+
+def _without_tags(value: object) -> str:
+    text = "" if value is None else html.unescape(re.sub(r"<[^>]*>", "", str(value)))
+    return re.sub(r"[\xa0\u2007]", " ", text).strip()
