@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,8 +126,18 @@ def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_prune_needs_no_runs(tmp_path: Path):
-    assert run_command("prune", TAXI_RUNS_DIR=str(tmp_path / "runs")).stdout == ""
+def test_prune_removes_all_but_the_last_runs_and_needs_none(tmp_path: Path):
+    assert run_command("prune", TAXI_RUNS_DIR=str(tmp_path / "none")).stdout == ""
+    assert not (tmp_path / "none").exists()
+    runs = [tmp_path / "runs" / f"2026-01-0{day}" for day in (1, 2, 3)]
+    for number, folder in enumerate(runs):
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text('{"status": "completed"}')
+        os.utime(folder / "summary.json", (number, number))
+    removed = run_command("prune", "--keep", "1", TAXI_RUNS_DIR=str(tmp_path / "runs"))
+    assert removed.returncode == 0, removed.stderr
+    assert all(str(folder) in removed.stdout for folder in runs[:2])
+    assert [folder.exists() for folder in runs] == [False, False, True]
     assert run_command("prune", "--keep", "0").returncode == 2
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from prefect import Task, flow
@@ -22,8 +23,9 @@ def test_the_training_flow_returns_rows_and_rmse(
     write_month("2021-01")
     write_month("2021-02", PULocationID=[74, 1, 1, 41, 42])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    outcome = flows.train_duration_model("2021-01", "2021-02", "local", boost_rounds=3)
-    assert outcome.pop("xgboost_rmse") < 15
+    outcome = flows.train_duration_model("2021-01", "2021-02", "local", boost_rounds=100)
+    # 14.1 minutes is what the mean alone is off by, for 10, 20, 30, 40 and 50 minutes.
+    assert outcome.pop("xgboost_rmse") < 0.9 * np.std([10, 20, 30, 40, 50])
     rows = {"train_rows": 5, "val_rows": 5, "unseen_trips": 2}
     assert outcome == {"data_source": "local"} | rows
     (run,) = mlflow.search_runs(experiment_names=[tracking.EXPERIMENT], output_format="list")[:1]

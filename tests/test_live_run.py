@@ -1,0 +1,80 @@
+"""Which runs are live, which have crashed, and what is cleaned up after those."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.refusals import refused
+from taxi_lib import settings
+from taxi_lib.errors import ContractError
+from taxi_lib.runner.live_run import LiveRun, crashed_runs, recover, registered, registered_runs
+
+
+@pytest.fixture
+def run(runs_dir: Path) -> LiveRun:
+    return LiveRun(str(runs_dir / "one"), "one-12345678")
+
+
+def leave(run: LiveRun) -> None:
+    """Register a run that is interrupted."""
+    with pytest.raises(KeyboardInterrupt), registered(run):
+        raise KeyboardInterrupt
+
+
+def test_a_run_is_registered_while_it_lives(run: LiveRun):
+    with registered(run):
+        assert registered_runs() == [run]
+        with crashed_runs() as crashed:
+            assert crashed == []
+    assert registered_runs() == []
+
+
+@pytest.mark.slow  # it waits three seconds for the other run
+def test_a_folder_has_one_live_run(run: LiveRun):
+    refusal = refused(ContractError, run.folder, "wait for it, or choose another")
+    with registered(run), refusal, registered(run):
+        pass
+
+
+def test_runs_in_other_folders_live_side_by_side(run: LiveRun):
+    other = run._replace(folder=f"{run.folder}-too")
+    with registered(run), registered(other):
+        assert sorted(registered_runs()) == [run, other]
+
+
+def test_a_run_that_was_interrupted_has_crashed_until_it_is_cleaned_up_after(run: LiveRun):
+    leave(run)
+    with crashed_runs() as crashed:
+        assert crashed == [run]
+    with crashed_runs() as crashed:
+        assert crashed == []
+
+
+def test_a_folder_can_be_used_again_after_a_crash(run: LiveRun):
+    leave(run)
+    with registered(run):
+        assert registered_runs() == [run]
+    assert registered_runs() == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"folder": "x", "other": 1}'])
+def test_what_is_no_record_of_a_run_is_removed(run: LiveRun, content: str):
+    leave(run)
+    (record,) = (settings.runs_dir() / ".running").glob("*.json")
+    record.write_text(content)
+    assert registered_runs() == []
+    with crashed_runs() as crashed:
+        assert crashed == []
+    assert not record.exists()
+
+
+def test_the_summary_of_a_crashed_run_calls_it_interrupted(run: LiveRun):
+    summary = {"status": "running", "folder": run.folder, "request": {}, "notebooks": []}
+    path = Path(run.folder) / "summary.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(summary))
+    leave(run)
+    assert recover("http://127.0.0.1:9/api") == [run]
+    assert json.loads(path.read_text())["status"] == "interrupted"
+    assert recover("http://127.0.0.1:9/api") == []
