@@ -116,9 +116,6 @@ def _request(
 
 def _run(request: plan.Request, run_dir: Path | None, force: bool) -> None:
     """Run what is asked for and show what came of it; the exit status says whether all is well."""
-    settings.use_workspace()
-    # Failures are shown in the terminal's own words; Prefect's log keeps the rest.
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     report = _reuse(request, run_dir, force) or _run_flow(request, run_dir, force)
     show(report)
     raise typer.Exit(0 if report["status"] == "completed" else 1)
@@ -127,7 +124,7 @@ def _run(request: plan.Request, run_dir: Path | None, force: bool) -> None:
 def _reuse(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any] | None:
     """Return the summary of a run for which Prefect is not needed, or None; or refuse a run."""
     try:
-        planned = plan.make_plan(request, plan.find_months)
+        planned = plan.make_plan(request, _find_months)
     except UnreachableError as error:
         if error.no_network:
             raise
@@ -136,6 +133,14 @@ def _reuse(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str
         return None
     folder = planned.run_folder(run_dir)
     return reuse_all(planned.steps, planned.data_source, folder, request.to_json())
+
+
+def _find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
+    """Make the workspace, now that all that is asked for is in order, and find months."""
+    settings.use_workspace()
+    # Failures are shown in the terminal's own words; Prefect's log keeps the rest.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    return plan.find_months(months, source)
 
 
 def _run_flow(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any]:
