@@ -1,4 +1,4 @@
-"""What can be refused: each message is one sentence that says what was wrong and what to do."""
+"""The workbook's errors. A message is one sentence: what was wrong, the value, what to do."""
 
 
 class TaxiError(ValueError):
@@ -6,11 +6,11 @@ class TaxiError(ValueError):
 
 
 class BrokenOffError(Exception):
-    """A run that had begun could not be brought to its end."""
+    """A run broke off after it had begun."""
 
 
 class ContractError(TaxiError):
-    """A notebook or a parameter was asked for that no notebook has, or with a wrong value."""
+    """There is no such notebook or parameter, or its value is wrong."""
 
 
 class DataError(TaxiError):
@@ -18,16 +18,16 @@ class DataError(TaxiError):
 
 
 class MissingMonthError(DataError):
-    """A month is neither in the data folder nor to be had from the TLC."""
+    """A month is neither in the data folder nor available from the TLC."""
 
 
 class UnreachableError(MissingMonthError):
-    """A month is not in the data folder, and the TLC does not give it now: that may pass.
+    """A month is not in the data folder, and cannot be downloaded now; later it may.
 
     Attributes
     ----------
     no_network : bool
-        Whether nobody answered at all; otherwise a server was reached and failed.
+        True when no server was reached; False when a server failed.
     """
 
     def __init__(self, message: str, no_network: bool = False) -> None:
@@ -36,17 +36,17 @@ class UnreachableError(MissingMonthError):
 
 
 def check_package(name: str) -> None:
-    """Refuse a file or a folder that Python takes for a package, because it is called the same.
+    """Refuse a file or folder that Python imports in place of an installed package.
 
     Parameters
     ----------
     name : str
-        Of a package that is installed, such as ``"mlflow"``.
+        The package's name, such as ``"mlflow"``.
 
     Raises
     ------
     TaxiError
-        When Python finds another one first; it names that.
+        With the path of the file or folder.
     """
     from importlib.metadata import distribution
     from importlib.util import find_spec

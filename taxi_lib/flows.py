@@ -1,6 +1,6 @@
-"""The course's training pipeline as a Prefect flow, and the same for a range of months.
+"""The course's training pipeline as a Prefect flow, and a backfill for a range of months.
 
-What the tasks do are plain functions of the other modules, which know nothing of Prefect.
+The tasks call plain functions of other modules, which do not use Prefect.
 """
 
 from itertools import pairwise
@@ -26,12 +26,12 @@ from taxi_lib.trips.month_file import MonthFile
 
 
 def is_transient(task: Task, task_run: TaskRun, state: State) -> bool:
-    """Tell whether trying again may help: a network or a disk can recover, a bad file cannot."""
+    """Return whether a retry may help: a network or a disk can recover, a bad file cannot."""
     return isinstance(state.result(raise_on_failure=False), UnreachableError | OSError)
 
 
 def real_if_deployed(source: Source) -> Source:
-    """Take real months or none where a deployment started the run: nobody sees a banner there."""
+    """Return ``"tlc"`` for ``"auto"`` in a deployment's run, where nobody sees the banner."""
     if source != "auto" or not runtime.deployment.id:
         return source
     get_run_logger().info("A deployment started this run: source=auto takes real months or fails.")
@@ -40,7 +40,7 @@ def real_if_deployed(source: Source) -> Source:
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=is_transient, cache_policy=NO_CACHE)
 def fetch_data(months: list[str], source: Source) -> list[MonthFile]:
-    """Find, download or make up the months; all real or all made up."""
+    """Find, download or make up the months, which are all real or all synthetic."""
     files = sources.fetch_months(*months, source=source)
     for file in files:
         get_run_logger().info("%s: %s (%s)", file.month, file.path, file.source)
@@ -57,8 +57,8 @@ def read_data(file: MonthFile) -> pd.DataFrame:
 
 @task(cache_policy=NO_CACHE)
 def add_features(trips: pd.DataFrame) -> pd.DataFrame:
-    """Add the pair of zones; the rest of the features live in the model's pipeline."""
-    from taxi_lib import features  # brings scikit-learn, which the walkthrough does without
+    """Add the pair of zones; the other features are part of the model's pipeline."""
+    from taxi_lib import features  # here, because the walkthrough does not need scikit-learn
 
     return features.add_pair(trips)
 
@@ -73,7 +73,7 @@ def train_best_model(
     from taxi_lib import features, models, tracking
 
     tracking.use_store()
-    # From a model in MLflow one finds the run in Prefect that made it, and the other way round.
+    # So that you find a model's flow run from MLflow's page.
     tags = tags | {"prefect_flow_run": str(runtime.flow_run.id)}
     with mlflow.start_run(run_name="train_best_model", tags=tags):
         mlflow.log_params(models.COURSE_PARAMETERS | {"n_estimators": boost_rounds})
@@ -99,8 +99,7 @@ def train_duration_model(
     train_month, val_month : str
         Such as ``"2021-01"``; two different months.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from; a run that a deployment started makes none up unless it is
-        told to (``synthetic``).
+        Where the months come from; in a deployment's run ``auto`` means ``tlc``.
     boost_rounds : int
         Trees of the model; fewer are quicker and less accurate.
 
@@ -133,17 +132,17 @@ def train_duration_model(
     }
 
 
-def settle_source(months: list[str], source: Source) -> tuple[Source, str]:
-    """Find the months once, so that a flow of several runs uses only real or only made-up ones.
+def resolve_source(months: list[str], source: Source) -> tuple[Source, str]:
+    """Find the months once, so that all runs of a flow use real months or all use synthetic ones.
 
     Returns
     -------
     source, data_source
-        What to ask for in each run, and where the months came from.
+        The source for each run, and where the months came from.
     """
     source = real_if_deployed(source)
-    made_by = fetch_data(months, source)[0].source
-    return (source if made_by == "local" else made_by), made_by
+    found = fetch_data(months, source)[0].source
+    return (source if found == "local" else found), found
 
 
 @flow(flow_run_name="backfill {first_month} to {last_month}")
@@ -153,44 +152,44 @@ def backfill(
     source: Source = "auto",
     boost_rounds: PositiveInt = 100,
 ) -> list[dict[str, Any]] | State:
-    """Run the training flow for each month of a range, scored on it, trained on the one before.
+    """Run the training flow for each month of a range, trained on the month before it.
 
     Parameters
     ----------
     first_month, last_month : str
-        The months to be scored on, such as ``"2021-02"``, both included.
+        The first and the last month to validate on, such as ``"2021-02"``.
     source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from; decided once, for the whole range. A run that a deployment
-        started makes none up unless it is told to (``synthetic``).
+        Where all the months come from; in a deployment's run ``auto`` means ``tlc``.
     boost_rounds : int
         Trees of each model.
 
     Returns
     -------
     list of dict
-        A row a month: ``train_month``, ``val_month``, ``state``, and what the training flow
-        returned; the flow's state is failed when a month failed, after all have been tried.
+        For each month ``train_month``, ``val_month``, ``state``, and what the training flow
+        returned, or ``error``. The flow's state is failed when a month failed.
     """
     months = month_range(first_month, last_month)
     with_first = [previous_month(first_month), *months]
-    # A file that is no good fails its own months, not the others.
+    # A bad file makes only its own months fail.
     sound = [month for month in with_first if _is_sound(month, source)]
-    source, _ = settle_source(sound or with_first, source)
+    source, _ = resolve_source(sound or with_first, source)
     rows = [_train(*pair, source, boost_rounds) for pair in pairwise(with_first)]
     create_table_artifact(key="backfill", table=rows, description="One training run a month")
     draw_trend([row for row in rows if row["state"] == "Completed"])
     failed = [f"{row['val_month']}: {row['error']}" for row in rows if "error" in row]
-    if failed:
-        told = f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}"
-        return Failed(message=told, data=rows)
-    return rows
+    if not failed:
+        return rows
+    return Failed(
+        message=f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}", data=rows
+    )
 
 
 def _is_sound(month: str, source: Source) -> bool:
     try:
         sources.fetch_months(month, source=real_if_deployed(source))
     except MissingMonthError:
-        return True  # nothing is wrong with what is not there
+        return True  # missing, not bad
     except DataError:
         return False
     return True
@@ -205,7 +204,7 @@ def _train(train_month: str, val_month: str, source: Source, boost_rounds: int) 
 
 @task(cache_policy=NO_CACHE)
 def draw_trend(rows: list[dict[str, Any]]) -> None:
-    """Draw the error from month to month, as an artifact."""
+    """Draw the error of each month, as an artifact."""
     from taxi_lib import plots
 
     if rows:

@@ -1,4 +1,4 @@
-"""MLflow's SQLite store, looked at without MLflow: where it says that files lie."""
+"""Where MLflow's SQLite store says that files are, read without MLflow."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 
-# What says where files lie, by what it is called in a sentence; deleted ones too, for MLflow can
-# restore them. Only versions of MLflow that have the table are asked.
+# The queries for places of files, by what they belong to. Deleted things are included: MLflow can
+# restore them. Older versions of MLflow do not have all of these tables.
 _PLACES = {
     "experiment": "SELECT name, artifact_location FROM experiments",
     "run": "SELECT name, artifact_uri FROM runs",
@@ -23,14 +23,14 @@ _PLACES = {
 
 
 def places() -> Iterator[tuple[str, str]]:
-    """Yield what the workbook's stores know, such as ``"experiment x"``, and where its files lie.
+    """Yield what is in the workbook's stores, such as ``"experiment x"``, and where its files are.
 
     Raises
     ------
     TaxiError
         When a store is there and cannot be read.
     """
-    # That of the runs folder too, when another one is in use at the moment.
+    # Also the one in the runs folder, if another one is in use.
     stores = {settings.store_file(), settings.runs_dir() / "mlflow.db"}
     for store in stores - {None}:
         if store.exists():
@@ -53,19 +53,14 @@ def _places_in(store: Path) -> Iterator[tuple[str, str]]:
 
 
 def move_out() -> list[str]:
-    """Let experiments keep the files of later runs beside the store, not in the folder of a run.
+    """Let experiments keep the files of new runs beside the store; return a sentence for each.
 
-    A plain ``mlflow.set_experiment`` writes the working directory into the experiment that it
-    creates, for all its runs. Files that are there already stay where they are.
-
-    Returns
-    -------
-    list of str
-        What was changed, a sentence each.
+    A plain ``mlflow.set_experiment`` makes the working directory the place of all files of the
+    experiment that it creates, and that may be the folder of one run. Existing files stay there.
     """
     store = settings.store_file()
     if store and store.exists():
-        with suppress(sqlite3.Error):  # busy or damaged: whoever uses it next says so
+        with suppress(sqlite3.Error):  # busy or damaged: its next user will report that
             return list(_move_out(store))
     return []
 
@@ -76,7 +71,7 @@ def _move_out(store: Path) -> Iterator[str]:
     with closing(_connect(store, "rw")) as database, database:
         for number, name, place in database.execute(query).fetchall():
             path = as_path(place or "")
-            if path is None or path.is_relative_to(root) or not _is_passing(path, runs):
+            if path is None or path.is_relative_to(root) or not _is_temporary(path, runs):
                 continue
             new = root / str(number)
             database.execute(
@@ -90,17 +85,17 @@ def _move_out(store: Path) -> Iterator[str]:
 
 
 def revision(store: Path) -> str:
-    """Return the version of a store's tables, as MLflow counts them; empty when it has none."""
+    """Return the version of a store's tables in MLflow's count; empty when it has none."""
     with suppress(sqlite3.Error), closing(_connect(store, "ro")) as database:
         for (version,) in database.execute("SELECT version_num FROM alembic_version"):
             return version
     return ""
 
 
-def _is_passing(path: Path, runs: Path) -> bool:
-    """Tell whether a folder belongs to one run, or to a workbook that was moved elsewhere."""
-    around = path.parent
-    return path.is_relative_to(runs) or (around.name == "mlartifacts" and not around.exists())
+def _is_temporary(path: Path, runs: Path) -> bool:
+    """Return whether a folder belongs to one run, or to a workbook that was moved elsewhere."""
+    has_moved = path.parent.name == "mlartifacts" and not path.parent.exists()
+    return path.is_relative_to(runs) or has_moved
 
 
 def as_path(place: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""The models of the lessons: pipelines from a frame of trips to minutes, and their score."""
+"""The models of the lessons, pipelines that predict minutes from trips, and their score."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from xgboost import XGBRegressor
 from taxi_lib.errors import DataError
 from taxi_lib.features import encode_pairs, encode_zones
 
-# Found by the course with a search of its own, and kept to the last digit.
+# The course found these by a search.
 COURSE_PARAMETERS: dict[str, float | int | str] = {
     "learning_rate": 0.09585355369315604,
     "max_depth": 30,
@@ -24,7 +24,7 @@ COURSE_PARAMETERS: dict[str, float | int | str] = {
     "reg_lambda": 0.011658731377413597,
     "random_state": 42,
     "n_estimators": 100,
-    # What XGBoost chose by itself when the course was recorded; today it would be "hist".
+    # XGBoost's default when the course was recorded; today that is "hist".
     "tree_method": "exact",
 }
 
@@ -51,7 +51,7 @@ def course_model(**changes: float | int | str) -> Pipeline:
 
 
 def naive_model() -> Pipeline:
-    """Return the baseline that says the mean duration to every trip."""
+    """Return the baseline, which predicts the mean duration for every trip."""
     return with_zones(DummyRegressor(strategy="mean"))
 
 
@@ -68,9 +68,8 @@ def rmse(model: Pipeline, trips: pd.DataFrame) -> float:
     Raises
     ------
     DataError
-        When not one trip has a value that a one-hot encoder of the model met in training:
-        such trips are all zeros to the model, and their score would tell nothing.
-        A model without a one-hot encoder of the trips' own columns is scored as it is.
+        When no trip has a value that a one-hot encoder of the model knows from training: such
+        trips are all zeros to the model, and their score would mean nothing.
     """
     for encoder in _encoders(model):
         _check_seen(encoder, trips)
@@ -78,7 +77,7 @@ def rmse(model: Pipeline, trips: pd.DataFrame) -> float:
 
 
 def _encoders(part: object) -> Iterator[OneHotEncoder]:
-    """Yield the one-hot encoders of a fitted pipeline, however deep they lie."""
+    """Yield the one-hot encoders in a fitted pipeline, also in nested ones."""
     if isinstance(part, OneHotEncoder):
         yield part
     elif isinstance(part, Pipeline | ColumnTransformer):
@@ -88,12 +87,12 @@ def _encoders(part: object) -> Iterator[OneHotEncoder]:
 
 
 def _check_seen(encoder: OneHotEncoder, trips: pd.DataFrame) -> None:
-    # The names are known when the encoder was fitted to a frame, as ours are.
+    # An encoder knows the names of its columns only if it was fitted to a frame.
     columns = list(getattr(encoder, "feature_names_in_", []))
     if trips.empty or not columns or not set(columns) <= set(trips):
         return
     met = [set(values) for values in encoder.categories_]
-    # One known value is enough, and nearly always among the first.
+    # One known value is enough, and usually among the first.
     known = zip(columns, met, strict=True)
     if not any(value in seen for column, seen in known for value in trips[column]):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Months, written ``2021-01``: checked, counted on, and told apart."""
+"""Months, written ``2021-01``: checked, counted, and compared."""
 
 import re
 from datetime import UTC, datetime
@@ -13,24 +13,19 @@ MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
 
 
 def check_month(month: str, what: str = "month") -> str:
-    """Return the month if it is one.
+    """Return the month if it is valid.
 
     Parameters
     ----------
     month : str
         A month such as ``"2021-01"``, from 2009 to 2099.
     what : str
-        What the month is for, named in the message.
+        What the month is for, for the message.
 
     Raises
     ------
     ContractError
-        When it is anything else: ``"2021-13"``, an empty text, a path, a number.
-
-    Examples
-    --------
-    >>> check_month("2021-01")
-    '2021-01'
+        When it is anything else, such as ``"2021-13"``, an empty text, a path, or a number.
     """
     if isinstance(month, str) and MONTH.fullmatch(month):
         return month
@@ -40,12 +35,12 @@ def check_month(month: str, what: str = "month") -> str:
 
 
 def check_not_future(month: str, what: str = "month") -> str:
-    """Return the month if it is one that has begun: no trip of a later one can exist.
+    """Return the month if it is valid and not in the future by this machine's clock.
 
     Raises
     ------
     ContractError
-        When it is no month, or lies in the future by this machine's clock.
+        When it is anything else.
     """
     now = datetime.now(UTC).strftime("%Y-%m")
     if check_month(month, what) > now:
@@ -57,24 +52,12 @@ def check_not_future(month: str, what: str = "month") -> str:
 
 
 def next_month(month: str) -> str:
-    """Return the month after a month.
-
-    Examples
-    --------
-    >>> next_month("2021-12")
-    '2022-01'
-    """
+    """Return the month after a month: 2022-01 after 2021-12."""
     return _shift(month, 1)
 
 
 def previous_month(month: str) -> str:
-    """Return the month before a month.
-
-    Examples
-    --------
-    >>> previous_month("2021-01")
-    '2020-12'
-    """
+    """Return the month before a month: 2020-12 before 2021-01."""
     return _shift(month, -1)
 
 
@@ -90,12 +73,7 @@ def month_range(first: str, last: str) -> list[str]:
     Raises
     ------
     ContractError
-        When one is no month, or the last is before the first.
-
-    Examples
-    --------
-    >>> month_range("2020-12", "2021-01")
-    ['2020-12', '2021-01']
+        When a month is not valid, or the last is before the first.
     """
     if check_month(last, "last_month") < check_month(first, "first_month"):
         raise ContractError(f"last_month {last} is before first_month {first}: swap them.")
@@ -106,7 +84,7 @@ def month_range(first: str, last: str) -> list[str]:
 
 
 def check_different(months: dict[str, str]) -> None:
-    """Refuse the same month under two names: a model is never scored on what it learned from.
+    """Refuse the same month under two names: a model must not be scored on its training trips.
 
     Parameters
     ----------

@@ -26,9 +26,9 @@ def show(figure: Figure, alt: str) -> None:
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Drawn.
+        The figure.
     alt : str
-        What the figure shows, in a sentence; the HTML copy carries it as alternative text.
+        What it shows, in a sentence: the alternative text in the HTML copy.
     """
     figure.tight_layout()
     display(figure, metadata={"image/png": {"alt": alt}})
@@ -36,7 +36,7 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: str) -> Figure:
-    """Draw how often each pair of actual and predicted minutes occurs.
+    """Draw how often each pair of actual and predicted minutes occurs, and a perfect model's line.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: s
         Minutes.
     title : str
         What the figure shows, as a finding.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With the line on which a perfect model's trips would lie.
     """
     figure, axes = plt.subplots(figsize=(6.5, 5.5))
     # Logarithmic counts: the short trips outnumber the long ones by thousands.
@@ -59,33 +54,25 @@ def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: s
     axes.set(xlim=(0, 60), ylim=(0, 60), title=title)
     axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
     axes.legend(loc="upper left")
-    if bins.get_array().any():  # there is no scale to show when all lies outside
+    if bins.get_array().any():  # no scale if all trips are outside
         figure.colorbar(bins, label="trips")
     return figure
 
 
 def trend(months: list[str], errors: list[float]) -> Figure:
-    """Draw a model's error from month to month.
-
-    Parameters
-    ----------
-    months : list of str, length n
-        The months that were scored on.
-    errors : list of float, length n
-        RMSE in minutes.
-    """
+    """Draw a model's RMSE, in minutes, on each of some validation months."""
     worst = months[int(np.argmax(errors))]
     with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(8, 3.5))  # without pyplot: a worker has no screen
+        figure = Figure(figsize=(8, 3.5))  # not by pyplot, which needs a screen
         axes = figure.subplots()
     axes.plot(months, errors, marker="o")
-    axes.set(xlabel="month scored on", ylabel="RMSE (minutes)", title=f"Hardest to tell: {worst}")
-    axes.set_ylim(bottom=0)  # else a hundredth of a minute looks like a collapse
+    axes.set(xlabel="validation month", ylabel="RMSE (minutes)", title=f"Hardest month: {worst}")
+    axes.set_ylim(bottom=0)  # or small differences would look large
     return figure
 
 
 def as_data_uri(figure: Figure) -> str:
-    """Return a figure as an address that holds its picture, for Prefect's image artifacts."""
+    """Return a figure as a ``data:`` address, for Prefect's image artifacts."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=80, bbox_inches="tight")
     return f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"

@@ -1,9 +1,7 @@
-"""What a notebook promises, its results, and what came of running it.
+"""A notebook's results, which are kept in the executed notebook itself.
 
-The results are kept in the executed notebook itself.
-
-:func:`report_results` leaves them there as an output of a type of its own;
-:func:`read_results` finds them, whoever ran the notebook.
+:func:`report_results` puts them into an output with a MIME type of our own, and
+:func:`read_results` finds them there, also after nbclient or papermill ran the notebook.
 """
 
 import json
@@ -25,12 +23,12 @@ def report_results(**results: Value) -> None:
     Parameters
     ----------
     **results : float, int, str or None
-        None stands for "could not be had".
+        None means that there is no result.
 
     Raises
     ------
     ContractError
-        When one is no value of JSON, or not finite.
+        When one is not finite, or not a JSON value.
     """
     from IPython.display import display
 

@@ -1,20 +1,20 @@
 """Where things are: the workspace, the data, the runs, the tracking store and Prefect's home.
 
-Everything is read from environment variables when it is asked for, never at import:
+They can be set by environment variables, which are read at each call, not at import:
 
 ======================  ==========================================  ===========================
 variable                what it holds                               default
 ======================  ==========================================  ===========================
 ``TAXI_DATA_DIR``       the months, as parquet files                ``data/`` in the workspace
 ``TAXI_RUNS_DIR``       executed notebooks, MLflow, Prefect         ``runs/`` in the workspace
-``TAXI_TLC_URL``        where the TLC's files are downloaded from   the TLC's public address
+``TAXI_TLC_URL``        where the months are downloaded from        the TLC's public address
 ``MLFLOW_TRACKING_URI`` the MLflow store                            ``mlflow.db`` in the runs
 ``PREFECT_HOME``        Prefect's database and results              ``prefect/`` in the runs
-``TAXI_WORKSPACE``      the workspace, where the library was        the current folder
+``TAXI_WORKSPACE``      the workspace, if the library was           the current folder
                         installed without the lessons
 ======================  ==========================================  ===========================
 
-A relative path is taken from the current folder; other processes are given it in full.
+Relative paths start at the current folder; other processes get them as absolute paths.
 """
 
 import os
@@ -23,9 +23,9 @@ from urllib.parse import unquote, urlsplit
 
 from taxi_lib.errors import TaxiError
 
-# They would lead to a profile, a database, an experiment or a run of your own, which lessons have
-# no business with; MLflow sets the last three by itself, and another store does not know them.
-_OF_YOURS = (
+# Removed from the environment: lessons must not use your own profile, database, experiment or run.
+# MLflow sets its three by itself, for a store that may be another one.
+_NOT_FOR_LESSONS = (
     "MLFLOW_EXPERIMENT_ID",
     "MLFLOW_EXPERIMENT_NAME",
     "MLFLOW_RUN_ID",
@@ -38,7 +38,7 @@ TLC_URL = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 
 def checkout() -> Path | None:
-    """Return the folder that holds ``notebooks/`` and ``taxi_lib/``; None when pip installed it."""
+    """Return the folder of ``notebooks/`` and ``taxi_lib/``; None if the lessons are missing."""
     folder = Path(__file__).resolve().parents[1]
     return folder if (folder / "notebooks").is_dir() else None
 
@@ -70,7 +70,7 @@ def data_dir() -> Path:
     Raises
     ------
     TaxiError
-        When ``TAXI_DATA_DIR`` names no folder: a slip of the pen must not end in made-up trips.
+        When ``TAXI_DATA_DIR`` names no folder; a typing error must not lead to made-up trips.
     """
     folder = _folder("TAXI_DATA_DIR", "data")
     if os.environ.get("TAXI_DATA_DIR") and not folder.is_dir():
@@ -79,23 +79,23 @@ def data_dir() -> Path:
 
 
 def runs_dir() -> Path:
-    """Return the folder of everything that running makes: ``TAXI_RUNS_DIR``, or ``runs/``."""
+    """Return the folder of what notebooks leave behind: ``TAXI_RUNS_DIR``, or ``runs/``."""
     return _folder("TAXI_RUNS_DIR", "runs")
 
 
 def tlc_url() -> str:
-    """Return the address under which the TLC's monthly files lie: ``TAXI_TLC_URL`` (a mirror).
+    """Return the address of the folder with the TLC's files: ``TAXI_TLC_URL``, or the TLC's own.
 
     Raises
     ------
     TaxiError
-        When ``TAXI_TLC_URL`` is no web address: a slip of the pen must not end in made-up trips.
+        When ``TAXI_TLC_URL`` is no web address; a typing error must not lead to made-up trips.
     """
     address = os.environ.get("TAXI_TLC_URL", "").strip() or TLC_URL
     try:
         parts = urlsplit(address)
         fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is no number, a bracket is missing
+    except ValueError:  # its port is no number, or a bracket is missing
         fits = False
     if not fits:
         raise TaxiError(
@@ -111,11 +111,10 @@ def tracking_uri() -> str:
     Raises
     ------
     TaxiError
-        When the path of the runs folder holds ``%`` or ``?``, which a SQLite address
-        takes for something else: MLflow would write to another folder in silence.
+        When its path contains ``%`` or ``?``, which have a meaning in SQLite addresses: MLflow
+        would silently write to another folder.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    # In full, so that it is the same store from whatever folder a process works in.
     if uri and not uri.startswith("sqlite:///"):
         return _address_in_full(uri)
     path = _in_full(uri.removeprefix("sqlite:///") or str(runs_dir() / "mlflow.db"))
@@ -134,11 +133,10 @@ def store_file() -> Path | None:
 
 
 def artifact_root() -> dict[str, str]:
-    """Return the variable that tells MLflow where experiments keep their files: beside the store.
+    """Return MLflow's variable for the place of experiments' files: beside a SQLite store.
 
-    Without it, MLflow writes the working directory into each experiment that it creates, for all
-    its later runs. In a notebook that is the folder of one run, which may be thrown away.
-    MLflow's server sets this variable too. A store on a server has a place of its own.
+    Without it, MLflow keeps the files of each experiment that it creates in the current working
+    directory; in a notebook that is the folder of one run, which may be deleted.
     """
     store = store_file()
     root = store and (store.parent / "mlartifacts").as_uri()
@@ -146,31 +144,30 @@ def artifact_root() -> dict[str, str]:
 
 
 def lock_file(name: str) -> Path:
-    """Return the file that processes lock to do one thing one after another."""
+    """Return a file for processes to lock, so that only one of them at a time does something."""
     folder = runs_dir() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that every process of the workbook shall agree on.
+    """Return the environment variables that all processes of the workbook have in common.
 
-    They name the folders of this page, keep Prefect inside the workspace (your own profile and
-    database stay untouched), and keep the tools quiet and off the network.
-    What is already set wins: a ``PREFECT_API_URL`` joins that server instead of a private one.
+    They name the folders above, keep Prefect inside the workspace, and keep the tools quiet and
+    off the network. Variables that are set already keep their values.
     """
     quiet = {
-        # A busy laptop needs longer than the 20 s that Prefect waits for its private server.
+        # Prefect waits 20 s for its private server, which is too short on a busy laptop.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        # Only the console is quiet: Prefect's API still receives every INFO line.
+        # Of the console only: Prefect's page still shows every INFO line.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "DO_NOT_TRACK": "1",
-        # XGBoost's threads wait for each other by spinning: with one other busy process on two
-        # cores a training of 8 s takes 60 s, and 15 s when they give way after a short spin.
+        # XGBoost's threads spin while they wait for each other. Beside one busy process on two
+        # cores, a training of 8 s takes 60 s so, and 15 s when they stop spinning early.
         "GOMP_SPINCOUNT": "1000",
     }
     direct = os.environ.get("NO_PROXY", "").split(",")
@@ -179,7 +176,7 @@ def environment() -> dict[str, str]:
         "MLFLOW_TRACKING_URI": tracking_uri(),
         **artifact_root(),
         "PREFECT_HOME": str(_in_full(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")),
-        # What runs on this machine is not to be asked for through a proxy.
+        # Servers on this machine are reached without a proxy.
         "NO_PROXY": ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""})),
     }
     if not checkout():
@@ -190,19 +187,18 @@ def environment() -> dict[str, str]:
 
 
 def use_workspace() -> None:
-    """Set :func:`environment` for this process, and make the folder of the runs.
+    """Set :func:`environment` for this process, and make the runs folder.
 
-    Call it before Prefect, MLflow or XGBoost are imported: they read it then.
+    Call it before you import Prefect, MLflow or XGBoost, which read their variables at import.
 
     Raises
     ------
     TaxiError
-        When that folder cannot be made, or only others may write to it.
+        When the runs folder cannot be made or written to.
     """
-    for name in _OF_YOURS:
+    for name in _NOT_FOR_LESSONS:
         os.environ.pop(name, None)
     os.environ.update(environment())
-    # Prefect makes its own folder, but not the one above it.
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         fault = "" if os.access(runs_dir(), os.W_OK) else "it is read-only"
@@ -220,13 +216,13 @@ def _folder(variable: str, default: str) -> Path:
 
 
 def _in_full(path: Path | str) -> Path:
-    """Return a path from the root, without links: one folder, one name."""
-    # Unlike pathlib's, these two take a home that is not known and links that lead in a circle.
+    """Return an absolute path without links."""
+    # Unlike pathlib, these accept an unknown home and links that lead in a circle.
     return Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111
 
 
 def _address_in_full(uri: str) -> str:
-    """Return the address of an MLflow store; a folder's from the root."""
+    """Return the address of an MLflow store, with an absolute path if it is a folder."""
     parts = urlsplit(uri)
     if parts.scheme == "file" and not parts.netloc and not parts.path.startswith("/"):
         return _in_full(unquote(parts.path)).as_uri()

@@ -1,4 +1,4 @@
-"""MLflow: one store whatever the working directory, and models logged so that they load safely."""
+"""MLflow: one store for all working directories, and models that can be loaded safely."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,42 +33,33 @@ except Exception:
     raise
 EXPERIMENT = "nyc-green-taxi"
 _log = logging.getLogger(__name__)
-# In a new process: this one keeps its connection to the old file.
+# "Start again", because a running process keeps its connection to the old file.
 _NEW = "move it away and start again, and a new one is made"
-# What SQLite and MLflow say of a store that is of no use, and what to do about it.
+_ROOM = "make room there, and try again"
+# SQLite's messages about a store that cannot be used, and what to do then.
 _FAULTS = {
     "file is not a database": _NEW,
     "database disk image is malformed": _NEW,
-    "database or disk is full": "make room there, and try again",
-    "disk I/O error": "make room there, and try again",
+    "database or disk is full": _ROOM,
+    "disk I/O error": _ROOM,
 }
-# What skops, MLflow's safe format, may find in our own pipelines beside what it knows to be
-# harmless. scikit-learn's trees are here because a forged one could crash the process.
+# The types in our pipelines that skops, MLflow's safe format, does not trust by itself. It does
+# not trust scikit-learn's trees because a forged one could crash the process.
 _TRUSTED = [
     "numpy.expand_dims",
     "scipy.sparse._construct.block_diag",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
-    "taxi_lib.features.store_zeros",  # of models that were logged before it was done without
+    "taxi_lib.features.store_zeros",  # in models that an earlier version has logged
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBRegressor",
 ]
-_SKOPS = "model.skops"  # what MLflow calls the file that a model in skops' format is in
-_FINGERPRINTS = "taxi.files"  # a tag of each model: the SHA-256 of its files by their names
+_SKOPS = "model.skops"  # the file with the model
+_FINGERPRINTS = "taxi.files"  # a tag of each model: its files' SHA-256, by file name
 
 
 def use_store(experiment: str = EXPERIMENT) -> str:
-    """Point MLflow at the workbook's store and experiment; make them if they are not there.
-
-    Parameters
-    ----------
-    experiment : str
-        The experiment's name.
-
-    Returns
-    -------
-    str
-        The experiment's id.
+    """Let MLflow use the workbook's store and an experiment, made if need be; return its id.
 
     Raises
     ------
@@ -76,13 +68,13 @@ def use_store(experiment: str = EXPERIMENT) -> str:
     """
     mlflow.set_tracking_uri(settings.tracking_uri())
     os.environ.update(settings.artifact_root())
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of its tables
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # not each table
     store = settings.store_file()
     if not store:
-        return _enter(experiment)  # a server minds its own store
+        return _enter(experiment)  # on a server, which looks after its store itself
     store.parent.mkdir(parents=True, exist_ok=True)
     _check_writable(store)
-    # Two processes that create a SQLite store at once can leave it unusable: one at a time.
+    # One process at a time: two that create a SQLite store at once can leave it unusable.
     with FileLock(f"{store}.lock"):
         try:
             _make(store)
@@ -96,7 +88,7 @@ def use_store(experiment: str = EXPERIMENT) -> str:
 
 
 def _check_writable(store: Path) -> None:
-    """Refuse at once what MLflow would try to open for minutes, or fail to write to later."""
+    """Refuse a store that MLflow would try to open for minutes, or could not write to later."""
     if store.is_dir():
         raise _useless(store, "it is a folder", _NEW)
     for path in (store, store.parent):
@@ -110,7 +102,7 @@ def _useless(store: Path, fault: str, remedy: str) -> TaxiError:
 
 
 def _diagnosis(store: Path, error: str) -> TaxiError | None:
-    """Return the refusal of a store that MLflow cannot open; None when something else is wrong."""
+    """Return what is wrong with a store that MLflow cannot open; None when it is not the store."""
     for fault, remedy in _FAULTS.items():
         if fault in error:
             return _useless(store, fault, remedy)
@@ -119,18 +111,17 @@ def _diagnosis(store: Path, error: str) -> TaxiError | None:
     revision = mlflow_store.revision(store)
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     if any(migrations.glob(f"{revision}_*.py")):
-        command = shlex.join(
-            [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{store}"]
-        )
-        return _useless(store, "it is of an older MLflow", f"make a copy of it, then run {command}")
+        upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{store}"]
+        remedy = f"make a copy of it, then run {shlex.join(upgrade)}"
+        return _useless(store, "it is of an older MLflow", remedy)
     fault = f"it is of a newer MLflow than {mlflow.__version__}, which does not know {revision}"
     return _useless(store, fault, f"use that newer MLflow, or {_NEW}")
 
 
 def _make(store: Path) -> None:
-    """Make the store's tables if they are not there."""
+    """Make the store's tables if need be."""
     if not store.exists():
-        # Under another name first: half of the tables would be of no use.
+        # Under another name first: a store with half of its tables could not be used.
         partial = store.with_suffix(".part.db")
         partial.unlink(missing_ok=True)
         mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
@@ -139,11 +130,11 @@ def _make(store: Path) -> None:
 
 
 def _enter(experiment: str, artifacts: str | None = None) -> str:
-    """Make an experiment active, made or restored as need be; return its id."""
+    """Make an experiment active, after creating or restoring it if need be; return its id."""
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        # The tag makes MLflow's page open on the training runs, not on chats with agents.
+        # With this tag MLflow's page opens on the training runs.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         client.create_experiment(experiment, artifacts, tags=kind)
     elif found.lifecycle_stage == LifecycleStage.DELETED:
@@ -153,21 +144,16 @@ def _enter(experiment: str, artifacts: str | None = None) -> str:
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:
-    """Log a fitted pipeline to the active run: the object that was scored, not a copy.
+    """Log a fitted pipeline to the active run, so that :func:`load_pipeline` can load it.
 
     Parameters
     ----------
     model : sklearn.pipeline.Pipeline
-        Fitted; predicts from the columns of `trips`.
+        Fitted.
     trips : pandas.DataFrame
         Trips with just the columns that the model needs; their types become its signature.
     name : str
         The model's name.
-
-    Returns
-    -------
-    mlflow.models.model.ModelInfo
-        With the address under which :func:`load_pipeline` finds it.
     """
     logged = mlflow.sklearn.log_model(
         model,
@@ -176,20 +162,20 @@ def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> M
         pip_requirements=_requirements(),
         skops_trusted_types=_TRUSTED,
     )
-    # In the database, where somebody who can only write files cannot change it.
     client = mlflow.MlflowClient()
     files = _files(client.get_logged_model(logged.model_id))
     known = {name: sha256_of(content or "") for name, content in files.items()}
+    # In the database: who can only write files cannot change it.
     client.set_logged_model_tags(logged.model_id, {_FINGERPRINTS: json.dumps(known)})
     return logged
 
 
 def load_pipeline(uri: str) -> Pipeline:
-    """Load a model of :func:`log_pipeline`, once its files are found to be as they were logged.
+    """Load a model of :func:`log_pipeline` if its files are still the ones that were logged.
 
-    :func:`mlflow.sklearn.load_model` does what the file ``MLmodel`` says: who can write there can
-    have any code run. Here nothing of it is believed. The files have to be those that were logged,
-    and what is read of them is skops' safe format, with none but known types in it.
+    :func:`mlflow.sklearn.load_model` follows the file ``MLmodel``, so that anybody who can write
+    there can run any code. This function ignores that file, compares all files with those that
+    were logged, and reads only skops' safe format with types that are known.
 
     Parameters
     ----------
@@ -211,14 +197,13 @@ def load_pipeline(uri: str) -> Pipeline:
         )
     try:
         return skops.io.loads(files[_SKOPS], trusted=_TRUSTED)
-    except Exception as error:  # skops raises what it meets in a file that is no model
-        told = " ".join(str(error).split()).split(". ")[0].rstrip(".")
-        sentence = f"Model {uri} cannot be read ({told}): train and log it again."
-        raise TaxiError(sentence) from error
+    except Exception as error:  # skops raises all kinds of errors over a file that is no model
+        why = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        raise TaxiError(f"Model {uri} cannot be read ({why}): train and log it again.") from error
 
 
 def _find(uri: str) -> LoggedModel:
-    """Return the model that an address leads to in this store, and nowhere else."""
+    """Return the model at an address, which must be in this store."""
     client = mlflow.MlflowClient()
     try:
         return client.get_logged_model(_id_of(uri, client))
@@ -240,7 +225,7 @@ def _id_of(uri: str, client: mlflow.MlflowClient) -> str:
         name, number, alias = found.groups()
         by_alias = client.get_model_version_by_alias
         version = by_alias(name, alias) if alias else client.get_model_version(name, number)
-        # Only the model's id is believed, not the place of files that somebody registered.
+        # Only the model's id counts: anybody could register files that lie elsewhere.
         registered = re.search(r"\bm-[0-9a-f]{32}\b", version.source)
         return registered[0] if registered else version.source
     raise TaxiError(
@@ -250,7 +235,7 @@ def _id_of(uri: str, client: mlflow.MlflowClient) -> str:
 
 
 def _files(model: LoggedModel) -> dict[str, bytes | None]:
-    """Return what is in a model's files, by their names; None for what is no plain file."""
+    """Return the contents of a model's files by their names; None for what is no plain file."""
     with TemporaryDirectory(prefix="model-") as scratch:
         folder = mlflow_store.as_path(model.artifact_location)
         if folder is None:  # on a server
@@ -269,17 +254,17 @@ def _content(path: Path) -> bytes | None:
 
 
 def _differences(files: dict[str, bytes | None], fingerprints: str) -> str:
-    """Return how files differ from those that were logged; empty when they are the same."""
+    """Return how a model's files differ from those that were logged; empty when they do not."""
     known: dict[str, str] = json.loads(fingerprints)
     now = {name: content is not None and sha256_of(content) for name, content in files.items()}
-    told = [f"{name} is gone" for name in known.keys() - now.keys()]
-    told += [f"{name} was added" for name in now.keys() - known.keys()]
-    told += [f"{n} was changed" for n in known.keys() & now.keys() if known[n] != now[n]]
-    return ", ".join(sorted(told))
+    faults = [f"{name} is gone" for name in known.keys() - now.keys()]
+    faults += [f"{name} was added" for name in now.keys() - known.keys()]
+    faults += [f"{n} was changed" for n in known.keys() & now.keys() if known[n] != now[n]]
+    return ", ".join(sorted(faults))
 
 
 def _doubts(files: dict[str, bytes | None]) -> str:
-    """Return what tells a model from those that we logged before fingerprints were kept."""
+    """Return what is odd about a model that was logged before fingerprints were kept."""
     usual = {"MLmodel", _SKOPS, "conda.yaml", "python_env.yaml", "requirements.txt"}
     if strange := sorted(files.keys() - usual):
         return f"{strange[0]} was added"
@@ -299,10 +284,14 @@ def _doubts(files: dict[str, bytes | None]) -> str:
 
 
 def model_uri(run_id: str) -> str:
-    """Return the address of the model that a run logged, or refuse when it is not just one.
+    """Return the address of the one model that a run logged.
 
-    From there it is read where it lies; of ``runs:/…/model`` MLflow makes a copy each time, and
-    leaves it among the temporary files.
+    Prefer it to ``runs:/…/model``: each time that MLflow loads that, it leaves a copy behind.
+
+    Raises
+    ------
+    TaxiError
+        When there is no such run, or it logged no model or several.
     """
     try:
         logged = mlflow.get_run(run_id).outputs.model_outputs
@@ -314,21 +303,16 @@ def model_uri(run_id: str) -> str:
 
 
 def _signature(trips: pd.DataFrame) -> ModelSignature:
-    """Return what goes in and out; said by us, for MLflow's guess warns of every whole number."""
+    """Return the types of columns and prediction; MLflow's guess would warn of whole numbers."""
     kinds = {"i": "long", "f": "double"}
     columns = [ColSpec(kinds.get(kind.kind, "string"), name) for name, kind in trips.dtypes.items()]
     return ModelSignature(Schema(columns), Schema([ColSpec("double", "duration")]))
 
 
 def _requirements() -> list[str]:
-    """Return the packages a logged model needs; MLflow would spend seconds guessing them."""
-    names = ("numpy", "pandas", "scikit-learn", "scipy", "skops", _xgboost())
-    return [f"{name}=={version(name)}" for name in names]
-
-
-def _xgboost() -> str:
-    try:
-        version("xgboost-cpu")
-    except PackageNotFoundError:
-        return "xgboost"
-    return "xgboost-cpu"
+    """Return the packages that a model needs; MLflow would take seconds to find them."""
+    found = []
+    for name in ("numpy", "pandas", "scikit-learn", "scipy", "skops", "xgboost", "xgboost-cpu"):
+        with suppress(PackageNotFoundError):  # only one of XGBoost's two packages is installed
+            found.append(f"{name}=={version(name)}")
+    return found

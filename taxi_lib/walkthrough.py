@@ -15,7 +15,7 @@ from pydantic import PositiveFloat, PositiveInt, WithJsonSchema
 
 from taxi_lib import mlflow_store, settings
 from taxi_lib.errors import TaxiError
-from taxi_lib.flows import real_if_deployed, settle_source
+from taxi_lib.flows import real_if_deployed, resolve_source
 from taxi_lib.months import Source
 from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, live_run, masking, run_folder
@@ -129,7 +129,7 @@ def walkthrough(
 
 
 def _find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
-    return settle_source(months, source) if months else (real_if_deployed(source), None)
+    return resolve_source(months, source) if months else (real_if_deployed(source), None)
 
 
 def _check_secrets(plan: Plan) -> None:

@@ -75,7 +75,7 @@ def test_what_a_deployment_starts_takes_no_made_up_month_for_a_real_one(
 
 @flow
 def fetch_source(source: str) -> tuple[str, str]:
-    return flows.settle_source(["2021-01"], source)
+    return flows.resolve_source(["2021-01"], source)
 
 
 @flow

@@ -17,14 +17,7 @@ App = Callable[[Scope, Callable[..., Awaitable], Callable[..., Awaitable]], Awai
 def refusal(headers: Iterable[tuple[str, str]], port: int, path: str = "/") -> str:
     """Return a sentence that says why a request is refused; empty when it is allowed.
 
-    Parameters
-    ----------
-    headers : iterable of (str, str)
-        Names in lower case, with their values; a header that was sent twice is there twice.
-    port : int
-        Of the server that received the request.
-    path : str
-        The path that was requested.
+    The headers' names are in lower case; the port is that of the server.
     """
     sent: dict[str, list[str]] = {}
     for name, value in headers:

@@ -12,7 +12,7 @@ from pathlib import Path
 from taxi_lib import settings
 from taxi_lib.services.loopback import HOST, App, Scope, guarded_app
 from taxi_lib.services.ports import check_free, is_healthy
-from taxi_lib.services.processes import Command, module
+from taxi_lib.services.processes import Command, web_server
 from taxi_lib.services.shared_process import shared_program
 
 # The page may load nothing from other servers.
@@ -88,15 +88,14 @@ def mlflow_page(port: int = 5000) -> Iterator[str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "TAXI_MLFLOW_START": runs,
     }
-    serve = [*module("uvicorn"), "--factory", "taxi_lib.services.mlflow_local:app"]
-    where = ["--host", HOST, "--port", str(port), "--log-level", "warning"]
     lock = settings.lock_file("mlflow-page.lock")
 
     def command(_: str | None) -> Command:
         check_free(port)
         env = os.environ | settings.environment() | own
         # MLflow imports modules from its working directory: there are none beside the locks.
-        return Command([*serve, *where], env, f"http://{HOST}:{port}", cwd=lock.parent)
+        serve = web_server("taxi_lib.services.mlflow_local:app", port)
+        return Command(serve, env, f"http://{HOST}:{port}", cwd=lock.parent)
 
     with shared_program(lock, command, is_healthy) as address:
         yield f"{address}/{runs}"

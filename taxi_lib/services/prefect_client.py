@@ -70,22 +70,16 @@ def temporary_names() -> Iterator[Callable[[str], str]]:
 
 
 def _remove(ending: str, client: SyncPrefectClient) -> None:
+    blocks = client.read_block_documents(include_secrets=False)
+    limits = client.read_global_concurrency_limits(limit=200)
     found = [
         # Automations and deployments first: they may depend on a block or a pool.
         (client.delete_automation, client.read_automations(), "id"),
         (client.delete_deployment, client.read_deployments(), "id"),
         (client.delete_work_pool, client.read_work_pools(), "name"),
-        (
-            client.delete_block_document,
-            client.read_block_documents(include_secrets=False),
-            "id",
-        ),
+        (client.delete_block_document, blocks, "id"),
         (client.delete_variable_by_name, client.read_variables(), "name"),
-        (
-            client.delete_global_concurrency_limit_by_name,
-            client.read_global_concurrency_limits(limit=200),
-            "name",
-        ),
+        (client.delete_global_concurrency_limit_by_name, limits, "name"),
     ]
     left = []
     for remove, things, key in found:

@@ -13,7 +13,7 @@ from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.loopback import HOST
 from taxi_lib.services.ports import check_free, free_port, is_free, is_healthy, post_json
-from taxi_lib.services.processes import Command, module
+from taxi_lib.services.processes import Command, module, web_server
 from taxi_lib.services.shared_process import shared_program
 
 
@@ -75,15 +75,14 @@ def shared_server(
         before = int(last.rsplit(":", 1)[1].removesuffix("/api")) if last else None
         chosen = port or (before if before and is_free(before) else free_port())
         check_free(chosen)
-        serve = [*module("uvicorn"), "--factory", "taxi_lib.services.loopback:prefect_app"]
-        where = ["--host", HOST, "--port", str(chosen), "--log-level", "warning"]
         page = f"http://{HOST}:{chosen}"
         own = {
             "PREFECT_UI_API_URL": f"{page}/api",
             # No other page may use the API.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{page},http://localhost:{chosen}",
         }
-        return Command([*serve, *where], env | own, f"{page}/api", cwd=home)
+        serve = web_server("taxi_lib.services.loopback:prefect_app", chosen)
+        return Command(serve, env | own, f"{page}/api", cwd=home)
 
     # Nobody used the last server any more: runs that it shows as running have died.
     lock_file = home / "server.lock"
@@ -165,12 +164,8 @@ _WHY = "Its process is gone: it was killed, or the machine was switched off."
 def crash(address: str, **which: object) -> None:
     """Set flow runs that never ended, and their task runs, to ``Crashed``.
 
-    Parameters
-    ----------
-    address : str
-        Of Prefect's API, which is used without Prefect: a lesson has not imported it yet.
-    **which : object
-        A filter of flow runs, such as ``id={"any_": […]}``.
+    It uses Prefect's API without Prefect, which a lesson has not imported yet. Without a filter of
+    flow runs, such as ``id={"any_": […]}``, it sets all of them.
     """
     flow_states = {"state": {"type": {"any_": _UNFINISHED}}}
     task_states = {"state": {"type": {"any_": [*_UNFINISHED, "SCHEDULED"]}}}

@@ -20,19 +20,7 @@ RUN_TAG = "TAXI_RUN"
 
 
 class Command(NamedTuple):
-    """A program to start.
-
-    Attributes
-    ----------
-    arguments : list of str
-        The program and its arguments.
-    env : dict of str to str
-        Its whole environment.
-    address : str
-        Where it will answer.
-    cwd : pathlib.Path, optional
-        Its working directory; the current one when left out.
-    """
+    """A program to start, its whole environment, where it will answer, and where it works."""
 
     arguments: list[str]
     env: dict[str, str]
@@ -59,6 +47,12 @@ def module(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", name]
 
 
+def web_server(app: str, port: int) -> list[str]:
+    """Return the command that serves a web application, ``module:factory``, on loopback."""
+    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    return [*module("uvicorn"), "--factory", app, *where]
+
+
 def run_tag(env: Mapping[str, str], *names: str) -> str:
     """Return a run tag: the one in an environment, if there is one, followed by some names."""
     own = [re.sub(r"[^A-Za-z0-9_.-]+", "-", name) for name in names]
@@ -66,13 +60,7 @@ def run_tag(env: Mapping[str, str], *names: str) -> str:
 
 
 def tagged(tag: str) -> list[psutil.Process]:
-    """Return all processes with this run tag, or with one that begins with it.
-
-    Parameters
-    ----------
-    tag : str
-        Of a run, or of one notebook of a run; see :func:`run_tag`.
-    """
+    """Return all processes of a run, or of one notebook of it; see :func:`run_tag`."""
     if not tag:
         raise ValueError("An empty run tag would match every process.")
     found = []
@@ -85,7 +73,7 @@ def tagged(tag: str) -> list[psutil.Process]:
 
 
 def stop_tagged(tag: str) -> None:
-    """Kill all processes with this run tag, or with one that begins with it."""
+    """Kill all processes of a run, or of one notebook of it."""
 
     def all_gone() -> bool:
         left = tagged(tag)
@@ -102,16 +90,10 @@ def stop_tagged(tag: str) -> None:
 def stop(
     process: psutil.Process, family: Iterable[psutil.Process] = (), patience: float = 10
 ) -> None:
-    """Interrupt a process, then terminate and kill what is left of it and of its children.
+    """Interrupt a process; then terminate and kill what is left of it, its children and family.
 
-    Parameters
-    ----------
-    process : psutil.Process
-        Only this one is interrupted: it may stop its children by itself.
-    family : iterable of psutil.Process
-        Processes that it started and that are no longer its children, if you know them.
-    patience : float
-        Seconds between the interrupt and the rest.
+    The family are processes that it started but that are no longer its children. Patience is how
+    many seconds it has after the interrupt.
     """
     members = set(family)
     with suppress(psutil.Error):

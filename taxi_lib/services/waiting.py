@@ -16,10 +16,8 @@ def wait_for(look: Callable[[], Found], seconds: float = 120, pause: float = 0.2
     ----------
     look : callable
         Returns something false, such as None or an empty list, until what you wait for is there.
-    seconds : float
-        When to give up.
-    pause : float
-        Seconds between two calls.
+    seconds, pause : float
+        When to give up, and how long to wait between two calls.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from taxi_lib.services.loopback import HOST, guarded_app
 from taxi_lib.services.waiting import wait_for
@@ -17,7 +17,6 @@ from taxi_lib.services.waiting import wait_for
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-Failure = Literal["error", "slow"]
 CAT_FACTS = (
     "A cat sleeps for about two thirds of the day.",
     "A cat's collarbone is not joined to any other bone.",
@@ -34,22 +33,7 @@ DOG_FACTS = (
 )
 
 
-def make_facts_app(
-    failure_share: float, failure: Failure, slow_seconds: float, seed: int
-) -> "FastAPI":
-    """Return the API: facts about cats at ``/`` and ``/fact``, about dogs at ``/api/v2/facts``.
-
-    Parameters
-    ----------
-    failure_share : float
-        The share of calls that fail, from 0 to 1; the same ones for the same seed.
-    failure : {"error", "slow"}
-        HTTP 503, or an answer that takes ``slow_seconds``.
-    slow_seconds : float
-        How long a slow answer takes.
-    seed : int
-        Decides which calls fail and which facts are chosen.
-    """
+def _facts_app(share: float, failure: str, slow_seconds: float, seed: int) -> "FastAPI":
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import PlainTextResponse
 
@@ -57,7 +41,7 @@ def make_facts_app(
     chance, choice = random.Random(seed), random.Random(seed)
 
     def fail_sometimes() -> None:
-        if chance.random() >= failure_share:
+        if chance.random() >= share:
             return
         if failure == "error":
             raise HTTPException(503, "Too many people want to know about animals: try again.")
@@ -82,8 +66,7 @@ def make_facts_app(
     return app
 
 
-def make_sink_app(received: list[dict[str, Any]]) -> "FastAPI":
-    """Return a service that adds the JSON that is posted to it to a list."""
+def _sink_app(received: list[dict[str, Any]]) -> "FastAPI":
     from fastapi import Body, FastAPI
 
     app = FastAPI(title="Sink", docs_url=None, redoc_url=None)
@@ -121,14 +104,20 @@ def serve(app: "FastAPI") -> Iterator[str]:
 def facts_api(
     failure_share: float = 0.5, failure: str = "error", slow_seconds: float = 30.0, seed: int = 0
 ) -> Iterator[str]:
-    """Serve animal facts, of which a share of the calls fails; yield the address.
+    """Serve facts about cats (``/``, ``/fact``) and dogs (``/api/v2/facts``); yield the address.
 
     Parameters
     ----------
-    failure_share, failure, slow_seconds, seed
-        As in :func:`make_facts_app`.
+    failure_share : float
+        The share of calls that fail, from 0 to 1; the same ones for the same seed.
+    failure : {"error", "slow"}
+        HTTP 503, or an answer that takes ``slow_seconds``.
+    slow_seconds : float
+        How long a slow answer takes.
+    seed : int
+        Decides which calls fail and which facts are chosen.
     """
-    with serve(make_facts_app(failure_share, failure, slow_seconds, seed)) as address:
+    with serve(_facts_app(failure_share, failure, slow_seconds, seed)) as address:
         yield address
 
 
@@ -136,5 +125,5 @@ def facts_api(
 def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Receive JSON; yield the address to post it to, and the list that it is added to."""
     received: list[dict[str, Any]] = []
-    with serve(make_sink_app(received)) as address:
+    with serve(_sink_app(received)) as address:
         yield address, received

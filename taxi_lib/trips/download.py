@@ -20,7 +20,7 @@ from urllib3.exceptions import (
 )
 
 from taxi_lib import settings
-from taxi_lib.atomic_files import fingerprint, partial_prefix, replacing
+from taxi_lib.atomic_files import partial_prefix, replacing
 from taxi_lib.errors import DataError, MissingMonthError, UnreachableError
 from taxi_lib.trips.checksums import forget, remember
 from taxi_lib.trips.month_file import is_there
@@ -83,9 +83,16 @@ def _download(url: str, path: Path, check: Callable[[Path], None]) -> None:
             headers = _fetch(url, temporary)
         except (requests.RequestException, HTTPError) as error:
             raise _refusal(error, url, path, begun=temporary.exists()) from error
-        _check(temporary, headers, url, path, check)
+        try:
+            _check_sum(temporary, headers)
+            check(temporary)
+        except DataError as error:
+            fault = str(error).split(": ")[0].replace(temporary.name, path.name)
+            raise DataError(
+                f"{fault}, as {_shown(url)} sent it: nothing was kept; try again."
+            ) from None
         forget(path)
-        checksum = fingerprint(temporary)
+        checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()
     remember(path, checksum)
 
 
@@ -97,9 +104,11 @@ def _fetch(url: str, temporary: Path) -> Mapping[str, str]:
         size = int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
         with temporary.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True) as bar:
             # read1 returns what has arrived; read would wait for a piece of full size.
+            received = 0
             while piece := answer.raw.read1(2**16, decode_content=True):
                 bar.update(file.write(piece))
-                _check_pace(file.tell(), time.monotonic() - begun)
+                received += len(piece)
+                _check_pace(received, time.monotonic() - begun)
     return answer.headers
 
 
@@ -108,23 +117,6 @@ def _check_pace(size: int, seconds: float) -> None:
         raise requests.ReadTimeout(f"is too slow ({size:,} bytes in {seconds:.0f} seconds)")
     if size > _LARGEST:
         raise requests.ReadTimeout(f"does not come to an end ({size:,} bytes so far)")
-
-
-def _check(
-    temporary: Path,
-    headers: Mapping[str, str],
-    url: str,
-    path: Path,
-    check: Callable[[Path], None],
-) -> None:
-    try:
-        _check_sum(temporary, headers)
-        check(temporary)
-    except DataError as error:
-        fault = str(error).split(": ")[0].replace(temporary.name, path.name)
-        raise DataError(
-            f"{fault}, as {_shown(url)} sent it: nothing was kept; try again."
-        ) from None
 
 
 def _check_sum(temporary: Path, headers: Mapping[str, str]) -> None:

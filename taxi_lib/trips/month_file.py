@@ -18,29 +18,13 @@ from taxi_lib.trips.checksums import check_unchanged
 
 Taxi = Literal["green", "yellow", "fhv"]
 # The three fleets have different names for the same things; the workbook has one name for each.
-_METERED = {
-    "PULocationID": "PULocationID",
-    "DOLocationID": "DOLocationID",
-    "trip_distance": "trip_distance",
+_OURS = ["pickup_datetime", "dropoff_datetime", "PULocationID", "DOLocationID", "trip_distance"]
+_THEIRS: dict[Taxi, list[str]] = {
+    "green": ["lpep_pickup_datetime", "lpep_dropoff_datetime", *_OURS[2:]],
+    "yellow": ["tpep_pickup_datetime", "tpep_dropoff_datetime", *_OURS[2:]],
+    "fhv": ["pickup_datetime", "dropOff_datetime", "PUlocationID", "DOlocationID"],
 }
-COLUMNS: dict[Taxi, dict[str, str]] = {
-    "green": {
-        "lpep_pickup_datetime": "pickup_datetime",
-        "lpep_dropoff_datetime": "dropoff_datetime",
-        **_METERED,
-    },
-    "yellow": {
-        "tpep_pickup_datetime": "pickup_datetime",
-        "tpep_dropoff_datetime": "dropoff_datetime",
-        **_METERED,
-    },
-    "fhv": {
-        "pickup_datetime": "pickup_datetime",
-        "dropOff_datetime": "dropoff_datetime",
-        "PUlocationID": "PULocationID",
-        "DOlocationID": "DOLocationID",
-    },
-}
+COLUMNS = {taxi: dict(zip(theirs, _OURS, strict=False)) for taxi, theirs in _THEIRS.items()}
 # A synthetic month has this key in its file's metadata, among pandas' attributes of a frame:
 # pandas keeps these when somebody reads the month, takes a part of it, and saves that.
 SOURCE_MARK = b"taxi_lib.source"

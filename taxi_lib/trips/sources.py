@@ -117,7 +117,12 @@ def _real(month: str, source: Source, taxi: Taxi) -> MonthFile:
     from taxi_lib.trips.download import download  # brings requests: only when needed
 
     file = MonthFile(month, path, "tlc", taxi)
-    download(name, path.parent, lambda temporary: _check_new(replace(file, path=temporary)))
+
+    def check(temporary: Path) -> None:
+        _check_real(replace(file, path=temporary))
+        check_whole(temporary)
+
+    download(name, path.parent, check)
     return file
 
 
@@ -132,11 +137,6 @@ def _found(file: MonthFile) -> MonthFile:
         check_whole(file.path)
         remember(file.path, checksum)
     return file
-
-
-def _check_new(file: MonthFile) -> None:
-    _check_real(file)
-    check_whole(file.path)
 
 
 def _check_real(file: MonthFile) -> None:

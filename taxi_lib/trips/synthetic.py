@@ -97,15 +97,7 @@ def make_month(month: str) -> pd.DataFrame:
 
 
 def share_synthetic(trips: pd.DataFrame, month: str) -> float:
-    """Return which share of trips, 0 to 1, are trips of :func:`make_month` for that month.
-
-    Parameters
-    ----------
-    trips : pandas.DataFrame, shape (n, k)
-        With ``pickup_datetime``, ``PULocationID`` and ``DOLocationID``, none of them missing.
-    month : str
-        Such as ``"2021-01"``.
-    """
+    """Return which share of trips, 0 to 1, are trips of :func:`make_month` for that month."""
     return float(np.isin(_rides(trips), _synthetic_rides(month)).mean())
 
 
