@@ -72,9 +72,11 @@ def main() -> None:
     if not CHROMIUM:
         sys.exit("Chromium is not installed: install it, for example with apt-get.")
     settings.use_workspace()
+    lesson = next((settings.runs_dir() / "latest").glob("01_*.ipynb"), None)
+    if not lesson:
+        sys.exit("The last run has no lesson 1: say `make run`.")
     with TemporaryDirectory() as folder, services.prefect_server() as api:
         save(photograph(page_of_walkthrough(api), Path(folder)), "walkthrough.png")
-    (lesson,) = (settings.runs_dir() / "latest").glob("01_*.ipynb")
     save(figure_of(lesson, FIGURE), "lesson_01_densities.png")
 
 
