@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from support.notebooks import printed, run_path, write_cells
 from taxi_lib.errors import ContractError
 from taxi_lib.results import read_results, report_results
-from taxi_lib.runner import shadowed_modules
+from taxi_lib.runner import failures
 from taxi_lib.runner.notebook_run import NotebookRun
 
 RunCells = Callable[..., NotebookRun]
@@ -172,14 +172,14 @@ def test_a_notebook_without_results_has_none(tmp_path: Path):
 def test_a_file_beside_the_notebook_that_a_package_comes_before_is_named(
     tmp_path: Path, error: str, name: str
 ):
-    assert shadowed_modules.explained(error, tmp_path) == error
+    assert failures.name_shadow(error, tmp_path) == error
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
     expected = f"{error} ({tmp_path / name} is not imported, another mlflow comes first: rename it)"
-    assert shadowed_modules.explained(error, tmp_path) == expected
+    assert failures.name_shadow(error, tmp_path) == expected
 
 
 def test_a_module_of_ones_own_is_in_nobodys_way(tmp_path: Path):
     (tmp_path / "helper.py").write_text("")
     for error in ("AttributeError: module 'helper' has no attribute 'x'", "ValueError: 'mlflow'"):
-        assert shadowed_modules.explained(error, tmp_path) == error
+        assert failures.name_shadow(error, tmp_path) == error

@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from taxi_lib.atomic_files import unwritable, write_text
 from taxi_lib.errors import TaxiError
 from taxi_lib.results import Value, read_results
-from taxi_lib.runner import failures, shadowed_modules
+from taxi_lib.runner import failures
 from taxi_lib.runner.cell_progress import CellProgress
 from taxi_lib.runner.console import printable
 from taxi_lib.runner.contracts import Contract, read_contract
@@ -43,20 +43,9 @@ def run_notebook(
 ) -> NotebookRun:
     """Execute a notebook with checked parameters and keep its evidence.
 
-    Parameters
-    ----------
-    contract, parameters, context
-        The notebook, values that its contract has checked, and where and how it runs.
-    on_progress : callable
-        Called as each cell starts, with a line (``"06 · cell 7/23 · Train"``) and the share of
-        the cells that are done.
-    on_text : callable
-        Called with what the cells print.
-
-    Returns
-    -------
-    NotebookRun
-        Also when a cell failed, the kernel died, or the notebook broke its promise.
+    A failed cell, a dead kernel or a broken promise raises nothing: the result says so.
+    ``on_progress`` is called as each cell starts, with a line (``"06 · cell 7/23 · Train"``) and
+    the share of the cells that are done; ``on_text`` is called with what the cells print.
     """
     started = time.monotonic()
     folder = context.folder
@@ -133,7 +122,7 @@ class _Attempt:
         return notebook
 
     def _warnings(self, source: NotebookNode) -> Iterator[str]:
-        yield from shadowed_modules.warnings_about(source.cells, self.contract.path.parent)
+        yield from failures.shadow_warnings(source.cells, self.contract.path.parent)
         if left_out := [name for name in LEFT_OUT if self.context.env.get(name)]:
             yield f"The kernel runs without {', '.join(left_out)} in its environment."
 
@@ -155,7 +144,7 @@ class _Attempt:
             return None
         except Exception as exception:
             reason = failures.explain(exception, self.context.cell_seconds)
-            reason = shadowed_modules.explained(reason, self.contract.path.parent)
+            reason = failures.name_shadow(reason, self.contract.path.parent)
             self.failed_at = self.progress.index
             tagged = "retry" in self.progress.tags
             self.is_retryable = tagged or failures.is_retryable(exception)

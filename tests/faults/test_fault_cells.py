@@ -17,7 +17,7 @@ from support.notebooks import printed, raised, run_path, tag, write_cells
 from taxi_lib.runner.cache import find, keep
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.failures import explain, is_retryable
-from taxi_lib.runner.fingerprints import inputs_of
+from taxi_lib.runner.fingerprints import Snapshot, inputs_of
 from taxi_lib.runner.kernel.engine import CellFailedError
 from taxi_lib.runner.kernel.errors import BESIDE, CommandFailedError, describe
 from taxi_lib.runner.notebook_run import NotebookRun
@@ -236,15 +236,15 @@ def test_what_run_reads_beside_the_notebook_is_found_and_is_an_input(tmp_path: P
         str(tmp_path / name) for name in ("work/sub/helper.py", "work/02_other.ipynb", "shared.py")
     }
     contract = read_contract(path)
-    inputs = inputs_of(contract, {}, {})
-    keep(run, contract, inputs, tmp_path / "work" / "run")
-    assert find(contract, inputs, {})[1] == ""
+    before = Snapshot(inputs_of(contract, {}, {}), {})
+    keep(run, contract, before, tmp_path / "work" / "run")
+    assert find(contract, before)[1] == ""
     (tmp_path / "shared.py").write_text("shared = 6")
-    assert find(contract, inputs, {}) == (None, "shared.py was changed")
+    assert find(contract, before) == (None, "shared.py was changed")
     (tmp_path / "shared.py").write_text("shared = 5")
     (tmp_path / "work" / "sub" / "helper.py").write_text("answer = 43")
-    changed = inputs_of(contract, {}, {})
-    assert find(contract, changed, {}) == (None, "helpers, helper.py was changed")
+    after = Snapshot(inputs_of(contract, {}, {}), {})
+    assert find(contract, after) == (None, "helpers, helper.py was changed")
 
 
 @pytest.mark.slow

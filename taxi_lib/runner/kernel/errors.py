@@ -49,13 +49,9 @@ def _status(code: int) -> str:
 def describe(error: BaseException, cell: str) -> dict[str, Any]:
     """Describe an exception that ended a cell, given the cell's source.
 
-    Returns
-    -------
-    dict
-        ``name`` and ``text``, its type and the first line of its message; ``types``, the full
-        names of its type, its base types and those of its causes; ``line``, the line of the cell
-        that raised it; ``beside``, the files that it did not find and that are beside the
-        notebook.
+    ``name`` and ``text`` are its type and the first line of its message; ``types`` are the full
+    names of its type, its base types and those of its causes; ``line`` is the line of the cell
+    that raised it; ``beside`` are the files that it did not find and that lie beside the notebook.
     """
     return {
         "name": type(error).__name__,

@@ -93,8 +93,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         before = Path.cwd()
         with _named_after(f"%{magic_name} {line}", line):
             result = super().run_line_magic(magic_name, line, _stack_depth + 1)
-        if magic_name == "cd":
-            _check_changed(before, line)
+        name = line.strip().strip("'\"")
+        stayed = magic_name == "cd" and name and not name.startswith("-") and Path.cwd() == before
+        if stayed and not Path(name).expanduser().is_dir():  # IPython only prints that
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), name)
         return result
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> object:
@@ -215,11 +217,3 @@ def _named_after(magic: str, line: str) -> Iterator[None]:
         status = end.code if isinstance(end.code, int) else 1
         reason = "" if isinstance(end.code, int) else f"ended with: {end.code}"
         raise CommandFailedError(status, magic, reason) from None
-
-
-def _check_changed(before: Path, line: str) -> None:
-    """Refuse a folder that does not exist. ``%cd`` itself only prints that."""
-    name = line.strip().strip("'\"")
-    missing = name and not name.startswith("-") and not Path(name).expanduser().is_dir()
-    if missing and Path.cwd() == before:
-        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), name)
