@@ -49,13 +49,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write a file's new content, which replaces the file when the block succeeds.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be written.
-    """
+    """Yield where to write a file's new content; when the block succeeds, it replaces the file."""
     # Its own name for each process that writes the file, and no longer than names may be.
     partial = path.with_name(f"{partial_prefix(path)}{secrets.token_hex(4)}.part")
     try:

@@ -178,11 +178,8 @@ def backfill(
     create_table_artifact(key="backfill", table=rows, description="One training run a month")
     draw_trend([row for row in rows if row["state"] == "Completed"])
     failed = [f"{row['val_month']}: {row['error']}" for row in rows if "error" in row]
-    if not failed:
-        return rows
-    return Failed(
-        message=f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}", data=rows
-    )
+    message = f"{len(failed)} of {len(rows)} months failed: {'; '.join(failed)}"
+    return Failed(message=message, data=rows) if failed else rows
 
 
 def _is_sound(month: str, source: Source) -> bool:
@@ -208,8 +205,6 @@ def draw_trend(rows: list[dict[str, Any]]) -> None:
     from taxi_lib import plots
 
     if rows:
-        months, errors = zip(
-            *((row["val_month"], row["xgboost_rmse"]) for row in rows), strict=True
-        )
-        picture = plots.as_data_uri(plots.trend(list(months), list(errors)))
+        months, errors = ([row[name] for row in rows] for name in ("val_month", "xgboost_rmse"))
+        picture = plots.as_data_uri(plots.trend(months, errors))
         create_image_artifact(picture, key="backfill-trend", description="RMSE from month to month")

@@ -23,13 +23,7 @@ _PLACES = {
 
 
 def places() -> Iterator[tuple[str, str]]:
-    """Yield what is in the workbook's stores, such as ``"experiment x"``, and where its files are.
-
-    Raises
-    ------
-    TaxiError
-        When a store is there and cannot be read.
-    """
+    """Yield what the workbook's stores contain, such as ``"run x"``, and where its files are."""
     # Also the one in the runs folder, if another one is in use.
     stores = {settings.store_file(), settings.runs_dir() / "mlflow.db"}
     for store in stores - {None}:

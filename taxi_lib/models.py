@@ -40,13 +40,7 @@ def with_zones(estimator: RegressorMixin) -> Pipeline:
 
 
 def course_model(**changes: float | int | str) -> Pipeline:
-    """Return the course's XGBoost, unfitted.
-
-    Parameters
-    ----------
-    **changes : float, int or str
-        XGBoost parameters that replace those of :data:`COURSE_PARAMETERS`.
-    """
+    """Return the course's XGBoost, unfitted, with some of its parameters replaced."""
     return with_pairs(XGBRegressor(**COURSE_PARAMETERS | changes))
 
 

@@ -35,13 +35,7 @@ def check_month(month: str, what: str = "month") -> str:
 
 
 def check_not_future(month: str, what: str = "month") -> str:
-    """Return the month if it is valid and not in the future by this machine's clock.
-
-    Raises
-    ------
-    ContractError
-        When it is anything else.
-    """
+    """Return the month if :func:`check_month` does and it is not in the future."""
     now = datetime.now(UTC).strftime("%Y-%m")
     if check_month(month, what) > now:
         raise ContractError(
@@ -84,17 +78,12 @@ def month_range(first: str, last: str) -> list[str]:
 
 
 def check_different(months: dict[str, str]) -> None:
-    """Refuse the same month under two names: a model must not be scored on its training trips.
+    """Refuse a month that is used for two things: no model is scored on its training trips.
 
     Parameters
     ----------
     months : dict of str to str
         What each month is for, and the month.
-
-    Raises
-    ------
-    ContractError
-        When two of the months are the same.
     """
     seen: dict[str, str] = {}
     for what, month in months.items():

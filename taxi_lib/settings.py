@@ -49,13 +49,7 @@ def workspace() -> Path:
 
 
 def notebooks_dir() -> Path:
-    """Return the folder of the lessons.
-
-    Raises
-    ------
-    TaxiError
-        When the library was installed without them.
-    """
+    """Return the folder of the lessons; refuse if the library was installed without them."""
     if not (folder := checkout()):
         raise TaxiError(
             "The lessons were not installed with the library: name a folder of notebooks with "

@@ -42,13 +42,7 @@ def post_json(address: str, body: dict[str, Any], seconds: float = 60) -> Any:  
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nobody listens.
-
-    Raises
-    ------
-    TaxiError
-        When 100 ports are taken.
-    """
+    """Return a port of this machine on which nobody listens."""
     for port in random.SystemRandom().sample(_QUIET, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -8,7 +8,7 @@
 - The lock file holds the program's address and the supervisor's process id, for those who join.
 
 There are two more files beside the lock file. Users lock ``….start`` while they join or start the
-program, so that only one does so at a time; ``….log`` has what the program prints.
+program, so that they do so one after another; ``….log`` has what the program prints.
 """
 
 import fcntl

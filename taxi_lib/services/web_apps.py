@@ -66,19 +66,6 @@ def _facts_app(share: float, failure: str, slow_seconds: float, seed: int) -> "F
     return app
 
 
-def _sink_app(received: list[dict[str, Any]]) -> "FastAPI":
-    from fastapi import Body, FastAPI
-
-    app = FastAPI(title="Sink", docs_url=None, redoc_url=None)
-
-    @app.post("/")
-    def receive(message: dict[str, Any] = Body()) -> dict[str, int]:  # noqa: B008 (FastAPI's way)
-        received.append(message)
-        return {"received": len(received)}
-
-    return app
-
-
 @contextmanager
 def serve(app: "FastAPI") -> Iterator[str]:
     """Serve a web application from a thread, on a free port; yield its address."""
@@ -124,6 +111,15 @@ def facts_api(
 @contextmanager
 def webhook_sink() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Receive JSON; yield the address to post it to, and the list that it is added to."""
+    from fastapi import Body, FastAPI
+
+    app = FastAPI(title="Sink", docs_url=None, redoc_url=None)
     received: list[dict[str, Any]] = []
-    with serve(_sink_app(received)) as address:
+
+    @app.post("/")
+    def receive(message: dict[str, Any] = Body()) -> dict[str, int]:  # noqa: B008 (FastAPI's way)
+        received.append(message)
+        return {"received": len(received)}
+
+    with serve(app) as address:
         yield address, received

@@ -10,25 +10,13 @@ from taxi_lib.errors import DataError, TaxiError
 
 
 def remembered(path: Path) -> dict[Path, str]:
-    """Return a file's checksums, each by the record that holds it; there may be none.
-
-    Raises
-    ------
-    DataError
-        When a record cannot be read, or holds no checksum.
-    """
+    """Return a file's checksums, each by the record that holds it; there may be none."""
     found = {record: _read(record) for record in _records(path)}
     return {record: checksum for record, checksum in found.items() if checksum}
 
 
 def check_unchanged(path: Path, content: bytes) -> None:
-    """Refuse a file whose content does not match its checksum, if there is one.
-
-    Raises
-    ------
-    DataError
-        When they differ, or the record holds no checksum.
-    """
+    """Refuse a file whose content does not match its checksum, if there is one."""
     for record, checksum in remembered(path).items():
         if checksum != hashlib.sha256(content).hexdigest():
             raise DataError(
@@ -39,13 +27,7 @@ def check_unchanged(path: Path, content: bytes) -> None:
 
 
 def remember(path: Path, checksum: str) -> None:
-    """Keep a file's checksum beside it, or in the runs folder if that cannot be written.
-
-    Raises
-    ------
-    TaxiError
-        When neither can be written.
-    """
+    """Keep a file's checksum beside it, or in the runs folder if that cannot be written."""
     line = f"{checksum}  {path.name}\n"  # as `sha256sum -c` reads it
     beside, elsewhere = _records(path)
     try:

@@ -66,13 +66,7 @@ def file_name(month: str, taxi: Taxi = "green") -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a month's file exists and, if it is a plain file, is not empty.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be read.
-    """
+    """Return whether a month's file exists and, if it is a plain file, is not empty."""
     try:
         return path.exists() and (not path.is_file() or path.stat().st_size > 0)
     except OSError as error:
