@@ -136,7 +136,7 @@ def _check_secrets(plan: Plan) -> None:
     """Refuse a secret that is not there before any notebook runs."""
     for step in plan.steps:
         for name, where in step.contract.references(step.values).items():
-            masking.reveal(name, where)
+            masking.resolve_secret(name, where)
 
 
 def _clean_up(api: str) -> None:

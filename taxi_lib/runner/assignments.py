@@ -21,7 +21,7 @@ _BY_TEXT = _NAMESPACES | {"get_ipython"}  # what may read a name that is written
 
 
 @dataclass(frozen=True)
-class Setting:
+class Assignment:
     """One place where a name is set."""
 
     name: str
@@ -52,18 +52,20 @@ def _without_magics(source: str) -> str:
     return TransformerManager().transform_cell(source)
 
 
-def set_again(name: str, settings: Iterable[tuple[int, Setting]]) -> tuple[int, ast.AST] | None:
+def first_reassignment(
+    name: str, assignments: Iterable[tuple[int, Assignment]]
+) -> tuple[int, ast.AST] | None:
     """Return the cell and the place where a name is first set without use of its old value.
 
-    ``month = month.strip()`` and ``if month is None: month = …`` use the old value. Each setting
+    ``month = month.strip()`` and ``if month is None: month = …`` use the old value. Each assignment
     comes with the number of its cell.
     """
     derived = {name}
-    for number, setting in settings:
-        if setting.uses & derived:
-            derived.add(setting.name)
-        elif setting.name == name:
-            return number, setting.node
+    for number, assignment in assignments:
+        if assignment.uses & derived:
+            derived.add(assignment.name)
+        elif assignment.name == name:
+            return number, assignment.node
     return None
 
 
@@ -93,19 +95,21 @@ def _at_once(node: ast.AST) -> Iterator[ast.AST]:
             yield from _at_once(child)
 
 
-def settings_in(body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()) -> Iterator[Setting]:
+def assignments_in(
+    body: Iterable[ast.AST], under: tuple[ast.AST, ...] = ()
+) -> Iterator[Assignment]:
     """Yield what code sets in the notebook's own namespace, in order, `under` some conditions."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield Setting(node.name, node, (*node.body, *under))
-            yield from _global_settings(node)
+            yield Assignment(node.name, node, (*node.body, *under))
+            yield from _global_assignments(node)
             continue
         yield from _set_by(node, under)
         for inner, condition in _inside(node):
-            yield from settings_in(inner, (*under, *condition))
+            yield from assignments_in(inner, (*under, *condition))
 
 
-def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
+def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Assignment]:
     """Yield what a statement or an expression sets itself; its parts are left out."""
     pairs: list[tuple[ast.expr, ast.expr]] = []
     match node:
@@ -124,17 +128,17 @@ def _set_by(node: ast.AST, under: tuple[ast.AST, ...]) -> Iterator[Setting]:
             pairs = [(target, value)]
         case ast.Import(names=names) | ast.ImportFrom(names=names):
             for alias in names:
-                yield Setting(alias.asname or alias.name.split(".")[0], node, under)
+                yield Assignment(alias.asname or alias.name.split(".")[0], node, under)
         case (
             ast.ExceptHandler(name=str(name))
             | ast.MatchAs(name=str(name))
             | ast.MatchStar(name=str(name))
             | ast.MatchMapping(rest=str(name))
         ):
-            yield Setting(name, node, under)
+            yield Assignment(name, node, under)
     for target, value in pairs:
         for name in _targets(target):
-            yield Setting(name, node if hasattr(node, "lineno") else value, (value, *under))
+            yield Assignment(name, node if hasattr(node, "lineno") else value, (value, *under))
 
 
 def _inside(node: ast.AST) -> Iterator[tuple[list[ast.AST], tuple[ast.AST, ...]]]:
@@ -170,13 +174,15 @@ def _run_by_magic(call: ast.Call) -> ast.Module | None:
     return None
 
 
-def _global_settings(scope: ast.AST) -> Iterator[Setting]:
+def _global_assignments(scope: ast.AST) -> Iterator[Assignment]:
     """Yield what a function or a class sets outside of itself, by ``global``."""
     names = {
         name for node in ast.walk(scope) if isinstance(node, ast.Global) for name in node.names
     }
     if names:
-        yield from (setting for setting in settings_in(scope.body) if setting.name in names)
+        yield from (
+            assignment for assignment in assignments_in(scope.body) if assignment.name in names
+        )
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:

@@ -18,12 +18,12 @@ from taxi_lib import settings
 from taxi_lib.errors import ContractError
 from taxi_lib.months import check_different
 from taxi_lib.results import Value
-from taxi_lib.runner.assignments import Setting, parse, reads, set_again, settings_in
-from taxi_lib.runner.declarations import Line, parse_parameters, parse_results, short
+from taxi_lib.runner.assignments import Assignment, assignments_in, first_reassignment, parse, reads
+from taxi_lib.runner.declarations import Line, parse_parameters, parse_results, quoted
 from taxi_lib.runner.fields import Field
 from taxi_lib.runner.notebook_file import headings, order, read_notebook, tagged
 
-Place = tuple[int, Setting]  # what code sets, with the number of its cell
+Place = tuple[int, Assignment]  # what code sets, with the number of its cell
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def read_contract(path: Path, notebook: NotebookNode | None = None) -> Contract:
     if not takes:
         return Contract(path, title, (), results)
     before, after = _set_around(notebook)
-    known = {setting.name for _, setting in before}
+    known = {assignment.name for _, assignment in before}
     parameters, others = parse_parameters(takes[0], path.name, known)
     fixed = _fixed(parameters, others, after, path.name)
     computed = tuple(line.text for line in others)
@@ -149,7 +149,7 @@ def _set_around(notebook: NotebookNode) -> tuple[list[Place], list[Place]]:
         if "parameters" in cell.metadata.tags:
             found = after
         elif "skip-execution" not in cell.metadata.tags and (code := parse(cell.source)):
-            found += [(number, setting) for setting in settings_in(code.body)]
+            found += [(number, assignment) for assignment in assignments_in(code.body)]
     return before, after
 
 
@@ -159,7 +159,7 @@ def _fixed(
     """Return why some names that the parameters cell sets cannot be given a value."""
     remedy = "write a plain value there to make it a parameter."
     why = {
-        name: f"the parameters cell of {notebook} computes it in {short(line.text)}: {remedy}"
+        name: f"the parameters cell of {notebook} computes it in {quoted(line.text)}: {remedy}"
         for line in others
         for name in line.sets
     }
@@ -173,17 +173,17 @@ def _why_unused(name: str, others: list[Line], after: list[Place], notebook: str
 
     papermill assigns the values in a new cell, behind the parameters cell.
     """
-    if found := set_again(name, after):
-        line = short(ast.unparse(found[1]).splitlines()[0])
+    if found := first_reassignment(name, after):
+        line = quoted(ast.unparse(found[1]).splitlines()[0])
         remedy = "take that line out, or use another name there."
         return f"cell {found[0]} of {notebook} sets it again in {line}: {remedy}"
     why, early = "", {name}  # and the functions that read it when they are called
     cell = f"the parameters cell of {notebook}"
     for line in others:
         if name in line.sets:
-            why = f"{cell} sets it again in {short(line.text)}: keep one of the two lines."
+            why = f"{cell} sets it again in {quoted(line.text)}: keep one of the two lines."
         elif reads(line.code, early, at_once=True):
-            why = f"{cell} uses its default in {short(line.text)}: move that line to a cell below."
+            why = f"{cell} uses its default in {quoted(line.text)}: move that line to a cell below."
         elif reads(line.code, early):
             early |= line.sets
     return why

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from taxi_lib.errors import ContractError
 from taxi_lib.results import Value
-from taxi_lib.runner.assignments import parse, settings_in
+from taxi_lib.runner.assignments import assignments_in, parse
 from taxi_lib.runner.fields import TYPES, Field, check_imported, find_limit, members, read_type
 
 # Lines that a parameters cell may begin with, for the types of its fields.
@@ -45,7 +45,7 @@ def parse_parameters(source: str, notebook: str, known: set[str]) -> tuple[list[
             field = _parameter(node, comment, known)
             if field and field.name in fields:
                 raise ContractError(f"{field.name} is declared twice: keep one of the lines.")
-        sets = {setting.name for setting in settings_in([node])}
+        sets = {assignment.name for assignment in assignments_in([node])}
         known |= sets
         if field:
             fields[field.name] = field
@@ -62,7 +62,7 @@ def parse_results(source: str, notebook: str) -> Iterator[Field]:
                 yield _declared(node, comment)
 
 
-def short(line: str) -> str:
+def quoted(line: str) -> str:
     """Return a line of code as a message quotes it."""
     return repr(line if len(line) <= 80 else f"{line[:79]}…")
 
@@ -70,7 +70,7 @@ def short(line: str) -> str:
 @contextmanager
 def _place_named(notebook: str, cell: str, line: str) -> Iterator[None]:
     """Let a refusal in the block name the line and the cell that it is about."""
-    place = f"The {cell} cell of {notebook} has {short(line)}"
+    place = f"The {cell} cell of {notebook} has {quoted(line)}"
     try:
         yield
     except ContractError as error:

@@ -23,7 +23,7 @@ from taxi_lib.runner.html.page import write_page
 from taxi_lib.runner.kernel import engine
 from taxi_lib.runner.kernel.errors import BESIDE
 from taxi_lib.runner.kernel.launch import LEFT_OUT
-from taxi_lib.runner.masking import mask, mask_all, reveal
+from taxi_lib.runner.masking import mask, mask_all, resolve_secret
 from taxi_lib.runner.notebook_file import read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
 from taxi_lib.runner.run_context import RunContext, Session
@@ -77,7 +77,7 @@ class _Attempt:
     def __post_init__(self) -> None:
         references = self.contract.references(self.parameters)
         self.parameters = self.parameters | references
-        self.secrets = {name: reveal(name, where) for name, where in references.items()}
+        self.secrets = {name: resolve_secret(name, where) for name, where in references.items()}
         start = f"{self.context.folder / self.contract.name}"  # a name may have dots in it
         self.output, self.page = Path(f"{start}.ipynb"), Path(f"{start}.html")
         self.log, self.partial = Path(f"{start}.log"), Path(f"{start}.part.ipynb")

@@ -18,7 +18,7 @@ MASK = "********"
 SHORTEST = 6  # characters of a secret: shorter ones turn up in names and numbers by chance
 
 
-def reveal(name: str, reference: str) -> str:
+def resolve_secret(name: str, reference: str) -> str:
     """Return the secret of a parameter that a reference leads to.
 
     The reference is ``env:VARIABLE``, or ``block:NAME`` for a Secret block on Prefect's server. A
@@ -89,7 +89,7 @@ def mask_all(value: object, secrets: Iterable[str]) -> object:
     return value
 
 
-class Veil:
+class StreamMask:
     """Hides secrets in a text that comes in pieces, even a secret that is split between two."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -97,7 +97,7 @@ class Veil:
         self.any = _any_of(self.spellings)
         self.held = ""
 
-    def through(self, piece: str) -> str:
+    def feed(self, piece: str) -> str:
         """Return what can be shown now: all but an end that may be the beginning of a secret."""
         text = self.held + piece
         longest = len(self.spellings[0]) if self.spellings else 1
@@ -108,7 +108,7 @@ class Veil:
         self.held = text[cut:]
         return self.any.sub(MASK, text[:cut])
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """Return what was held back; nothing comes after it."""
         text, self.held = self.held, ""
         return self.any.sub(MASK, text)

@@ -23,7 +23,7 @@ from support.refusals import refused
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.kernel.launch import scratch_folder
-from taxi_lib.runner.masking import MASK, Veil, mask
+from taxi_lib.runner.masking import MASK, StreamMask, mask
 from taxi_lib.runner.notebook_run import NotebookRun
 from taxi_lib.services.processes import stop_tagged
 
@@ -278,16 +278,16 @@ def test_last_words_are_in_the_log(tmp_path: Path):
 @pytest.mark.parametrize("secrets", [["hunter2"], ["hunter2", "2 + 2"], ["aba", "ababc"], []])
 def test_a_secret_is_hidden_when_it_comes_in_pieces(size: int, secrets: list[str]):
     text = "hunter hunter2 hunter2 + 2 ababab ababc ab\nhunt"
-    veil = Veil(secrets)
-    pieces = [veil.through(text[at : at + size]) for at in range(0, len(text), size)]
-    shown = "".join(pieces) + veil.rest()
+    stream = StreamMask(secrets)
+    pieces = [stream.feed(text[at : at + size]) for at in range(0, len(text), size)]
+    shown = "".join(pieces) + stream.flush()
     assert not any(secret in shown for secret in secrets)
     assert len(secrets) == 2 or shown == mask(text, secrets)
 
 
 def test_no_more_is_held_back_than_may_begin_a_secret():
-    veil = Veil(["hunter2"])
-    assert [veil.through(piece) for piece in ("a dot .", "10 % hun", "dred")] == [
+    stream = StreamMask(["hunter2"])
+    assert [stream.feed(piece) for piece in ("a dot .", "10 % hun", "dred")] == [
         "a dot .",
         "10 % ",
         "hundred",

@@ -191,7 +191,7 @@ def test_a_secret_that_would_garble_other_text_is_refused(
 ):
     monkeypatch.setenv("TAXI_TEST_KEY", secret)
     with refused(ContractError, "api_key is kept in env:TAXI_TEST_KEY, which holds", told):
-        masking.reveal("api_key", "env:TAXI_TEST_KEY")
+        masking.resolve_secret("api_key", "env:TAXI_TEST_KEY")
 
 
 def test_a_parameter_that_sounds_like_a_secret_has_to_be_marked(tmp_path: Path):

@@ -18,8 +18,8 @@ TAG = "TAXI_TEST_TAG"
 # What Jupyter, IPython and matplotlib keep in any home.
 USUAL = {".cache", ".config", ".ipython", ".jupyter", ".local"}
 LOCK_OF_MLFLOW = "db_init_lock-"  # for each store it makes one among the temporary files
-# The lessons call `named("a-pool")` for names of their own: the ending, or nothing.
-ASK_FOR_ENDING = "print(globals().get('named', str)(''), end='')"
+# Lessons call `named("a-pool")` for names of their own; to another lesson it may be a table.
+ASK_FOR_ENDING = "own = globals().get('named'); print(own('') if callable(own) else '', end='')"
 
 
 class Sandbox:

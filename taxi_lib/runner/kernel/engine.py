@@ -15,7 +15,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 
 from taxi_lib.runner.kernel import launch
 from taxi_lib.runner.kernel.outputs import KeptOutputs
-from taxi_lib.runner.masking import Veil, mask_all
+from taxi_lib.runner.masking import StreamMask, mask_all
 from taxi_lib.runner.notebook_file import is_injected
 from taxi_lib.runner.run_context import Session
 from taxi_lib.services.processes import RUN_TAG, stop_tagged
@@ -75,8 +75,8 @@ class _Client(PapermillNotebookClient):
         self.last: dict[str, dict] = {}
         # A secret may come in pieces in each stream, and in the log, where the streams meet.
         self.secrets = session.secrets.values()
-        self.veils = {name: Veil(self.secrets) for name in ("stdout", "stderr", "pipe")}
-        self.log_veil = Veil(self.secrets)
+        self.masks = {name: StreamMask(self.secrets) for name in ("stdout", "stderr", "pipe")}
+        self.log_mask = StreamMask(self.secrets)
 
     async def async_start_new_kernel_client(self) -> KernelClient:
         try:
@@ -87,10 +87,10 @@ class _Client(PapermillNotebookClient):
     def process_message(self, msg: dict, cell: NotebookNode, cell_index: int) -> object:
         if msg["msg_type"] == "stream":
             name, self.last[name] = msg["content"]["name"], msg
-            text = self.veils[name].through(msg["content"]["text"])
+            text = self.masks[name].feed(msg["content"]["text"])
             return self._process_text(msg, text, cell, cell_index)
         for name, last in self.last.items():
-            self._process_text(last, self.veils[name].rest(), cell, cell_index)
+            self._process_text(last, self.masks[name].flush(), cell, cell_index)
         self.last = {}
         if self.secrets:
             msg = msg | {"content": mask_all(msg["content"], self.secrets)}
@@ -116,12 +116,12 @@ class _Client(PapermillNotebookClient):
         return None
 
     def _report(self, text: str) -> None:
-        if text := self.log_veil.through(text):
+        if text := self.log_mask.feed(text):
             self.session.on_text(text)
 
     def _report_rest(self) -> None:
-        self._report(self.veils["pipe"].rest())
-        if text := self.log_veil.rest():
+        self._report(self.masks["pipe"].flush())
+        if text := self.log_mask.flush():
             self.session.on_text(text)
 
     def _watch_pipes(self) -> None:
@@ -137,7 +137,7 @@ class _Client(PapermillNotebookClient):
 
     def _read(self, pipe: BinaryIO) -> None:
         while data := pipe.read(1 << 16):
-            self._report(self.veils["pipe"].through(self.decoder.decode(data)))
+            self._report(self.masks["pipe"].feed(self.decoder.decode(data)))
 
     async def run(self, leash: BinaryIO, **start: object) -> None:
         """Start the kernel and execute the cells up to the first that fails.
