@@ -1,9 +1,9 @@
-"""Make `taxi_lib/synthetic_zones.csv` from real months.
+"""Make `taxi_lib/trips/synthetic_zones.csv` from real months.
 
     python tools/calibrate_synthetic.py FOLDER
 
 FOLDER holds `green_tripdata_2021-*.parquet` and `green_tripdata_2023-*.parquet`. Only aggregates
-are kept: four small tables, one after the other, with an empty line between them.
+are kept: four small tables with an empty line between them.
 """
 
 import io
