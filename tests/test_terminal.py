@@ -70,7 +70,7 @@ BOARD = """from taxi_lib.runner.console import Board, say
 board = Board(stream=True)
 board.update("01_a", "01 · cell 1/3")
 board.update("02_b", "02 · " + "日本" * 100)
-board.text("01_a", "one\\ntwo \\x1b[2J")
+board.text("01", "one\\ntwo \\x1b[2J")
 say("beside it")
 board.end("01_a", "01 · completed")
 board.end("02_b", "02 · failed")

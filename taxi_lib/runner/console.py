@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from taxi_lib import settings
-from taxi_lib.runner.notebook_file import label
 
 _WIDEST = 500  # characters of a line; the log and Prefect's page have all of it
 # Colours, moves of the cursor, window titles and links begin with ESC and another character, or
@@ -78,10 +77,10 @@ class Board:
         self.live.console.show_cursor()  # which a killed run could not do
         self.live.refresh()
 
-    def text(self, name: str, text: str) -> None:
+    def text(self, label: str, text: str) -> None:
         """Show what a cell prints, if that was asked for."""
         if self.stream:
-            lines = (f"{label(name)} │ {line}" for line in text.splitlines())
+            lines = (f"{label} │ {line}" for line in text.splitlines())
             self._print("\n".join(map(_in_a_line, lines)))
 
     def end(self, name: str, line: str) -> None:

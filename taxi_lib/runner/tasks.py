@@ -115,7 +115,7 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
             context.board.update(step.name, line)
             bar.update(line, done)
 
-        on_text = partial(context.board.text, step.name)
+        on_text = partial(context.board.text, step.label)
         run = execution.run_notebook(step.contract, step.values, context, on_progress, on_text)
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
     run = replace(run, changed=step.changed_since(before, context.folder))
