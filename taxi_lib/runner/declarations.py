@@ -87,7 +87,7 @@ def _statements(source: str, notebook: str, cell: str) -> Iterator[tuple[ast.stm
     """Yield the statements of a cell, each with its first line and the comment behind it."""
     tree, written = parse(source), source.splitlines()
     if tree is None:
-        with _place_named(notebook, cell, _bad_line(source)):
+        with _place_named(notebook, cell, _first_bad_line(source)):
             raise SyntaxError
     comments = _comments(source)
     following = [node.lineno for node in tree.body[1:]] + [0]
@@ -98,7 +98,7 @@ def _statements(source: str, notebook: str, cell: str) -> Iterator[tuple[ast.stm
         yield node, line.strip(), comments.get(node.end_lineno, "") if alone else ""
 
 
-def _bad_line(source: str) -> str:
+def _first_bad_line(source: str) -> str:
     try:
         ast.parse(source)
     except SyntaxError as error:

@@ -44,12 +44,6 @@ class Limit:
     misspelled: str = r"(?!)"  # the regular expression that finds what can only mean this limit
     in_part: bool = False  # lists of these types, and types beside them, can have the limit too
 
-    def arguments(self, text: str) -> tuple[str, ...] | None:
-        """Return the arguments of a limit that is written in this form; None for other text."""
-        pattern = re.escape(self.form).replace(r"\{\}", self.argument)
-        match = re.fullmatch(pattern, text, re.IGNORECASE)
-        return match.groups() if match else None
-
 
 def _bounds(*names: str) -> Callable[..., list[Any]]:
     def narrow(_: str, *numbers: str) -> list[Any]:
@@ -135,6 +129,9 @@ LIMITS = (
 
 
 def read_limit(text: str) -> tuple[Limit, tuple[str, ...]] | None:
-    """Return the limit that a text in brackets is, and its arguments; None when it is none."""
-    found = ((limit, limit.arguments(text)) for limit in LIMITS)
-    return next(((limit, given) for limit, given in found if given is not None), None)
+    """Return the limit that a text in brackets means, and its arguments; None for other text."""
+    for limit in LIMITS:
+        pattern = re.escape(limit.form).replace(r"\{\}", limit.argument)
+        if match := re.fullmatch(pattern, text, re.IGNORECASE):
+            return limit, match.groups()
+    return None
