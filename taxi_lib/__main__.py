@@ -7,8 +7,8 @@ import sys
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     # Until there is something to clean up.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
-# `python -m` looks for every module in the working directory first: a `json.py` or an `mlflow/`
-# that happens to lie there is not meant.
+# `python -m` looks for every module in the working directory first, where a `json.py` or an
+# `mlflow/` may lie.
 if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
     del sys.path[0]
 # isort: split (the imports below come after that)
@@ -17,18 +17,18 @@ from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_lib import plan, services, settings
+from taxi_lib import settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError, UnreachableError
 from taxi_lib.months import Source
-from taxi_lib.runner import past_runs
 from taxi_lib.runner.console import say, show
 from taxi_lib.runner.contracts import find_notebooks
-from taxi_lib.runner.reuse import reuse_all
-from taxi_lib.services.processes import module
+
+if TYPE_CHECKING:
+    from taxi_lib import plan
 
 app = typer.Typer(
     add_completion=False,
@@ -69,17 +69,13 @@ def run(
     notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
+    if resume and (notebooks or parameters or source or folder):
+        raise ContractError(
+            "--resume asks again for what that run was asked for: leave out the notebooks, "
+            "-p, --source and --folder."
+        )
     if resume:
-        if notebooks or parameters or source or folder:
-            raise ContractError(
-                "--resume asks again for what that run was asked for: leave out the notebooks, "
-                "-p, --source and --folder."
-            )
-        run_dir, before = past_runs.to_resume(run_dir)
-        say(f"Going on with {run_dir} ({before['status']}) …")
-        if before.get("data_dir") and not data_dir:
-            data_dir = Path(before["data_dir"])
-        request = plan.Request.from_json(before["request"])
+        run_dir, data_dir, request = _to_resume(run_dir, data_dir)
     else:
         request = _request(notebooks, parameters, source, folder)
     _use_data_dir(data_dir)
@@ -90,7 +86,21 @@ def run(
         cell_seconds=cell_seconds,
         notebook_seconds=notebook_seconds,
     )
-    _run(request, run_dir, force)
+    report = _reuse(request, run_dir, force) or _run_flow(request, run_dir, force)
+    show(report)
+    raise typer.Exit(0 if report["status"] == "completed" else 1)
+
+
+def _to_resume(
+    run_dir: Path | None, data_dir: Path | None
+) -> tuple[Path, Path | None, "plan.Request"]:
+    from taxi_lib import plan
+    from taxi_lib.runner import past_runs
+
+    run_dir, before = past_runs.to_resume(run_dir)
+    say(f"Going on with {run_dir} ({before['status']}) …")
+    data_dir = data_dir or (Path(before["data_dir"]) if before.get("data_dir") else None)
+    return run_dir, data_dir, plan.Request.from_json(before["request"])
 
 
 def _use_data_dir(data_dir: Path | None) -> None:
@@ -103,32 +113,29 @@ def _request(
     parameters: list[str],
     source: Source | None,
     folder: Path | None,
-) -> plan.Request:
-    """Return what is asked for on the command line."""
+) -> "plan.Request":
+    from taxi_lib import plan
+
     values = dict(_split(parameter) for parameter in parameters)
     if len(values) < len(parameters):
         raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
     request = plan.Request(notebooks, values, source or "auto", folder and folder.resolve())
-    if source and "source" in values and request.takes_source():
+    if source and "source" in values and any(map(plan.takes_source, request.find_notebooks())):
         raise ContractError("Say the source once: --source, or -p source=….")
     return request
 
 
-def _run(request: plan.Request, run_dir: Path | None, force: bool) -> None:
-    """Run what is asked for and show what came of it; the exit status says whether all is well."""
-    report = _reuse(request, run_dir, force) or _run_flow(request, run_dir, force)
-    show(report)
-    raise typer.Exit(0 if report["status"] == "completed" else 1)
+def _reuse(request: "plan.Request", run_dir: Path | None, force: bool) -> dict[str, Any] | None:
+    """Refuse a run; or do it without Prefect, if nothing has to be run, and return its summary."""
+    from taxi_lib import plan
+    from taxi_lib.runner.reuse import reuse_all
 
-
-def _reuse(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any] | None:
-    """Return the summary of a run for which Prefect is not needed, or None; or refuse a run."""
     try:
         planned = plan.make_plan(request, _find_months)
     except UnreachableError as error:
         if error.no_network:
             raise
-        return None  # the flow tries it again
+        return None  # the flow tries again
     if force or request.work_beside:
         return None
     folder = planned.run_folder(run_dir)
@@ -137,21 +144,29 @@ def _reuse(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str
 
 def _find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
     """Make the workspace, now that all that is asked for is in order, and find months."""
+    from taxi_lib import plan
+
     settings.use_workspace()
-    # Failures are shown in the terminal's own words; Prefect's log keeps the rest.
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     return plan.find_months(months, source)
 
 
-def _run_flow(request: plan.Request, run_dir: Path | None, force: bool) -> dict[str, Any]:
+def _run_flow(request: "plan.Request", run_dir: Path | None, force: bool) -> dict[str, Any]:
     """Run the flow, which is imported while Prefect's server starts; return its summary."""
+    from taxi_lib import services
+
+    # Failures are shown in the terminal's own words; Prefect's log keeps the rest.
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     say("Starting Prefect …")
-    with services.prefect_server(meanwhile=lambda: import_module("taxi_lib.walkthrough")):
+    with services.prefect_server(meanwhile=_import_flow, wait=False):
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
         from taxi_lib.walkthrough import walkthrough
 
         _on_interrupt("")  # the flow says itself what it stops
         arguments = request.to_json() | {"run_dir": run_dir, "force": force}
-        state = walkthrough(**arguments, return_state=True)
+        # The thread that sends heartbeats ends up to a second after the flow; see live_run.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            state = walkthrough(**arguments, return_state=True)
         report = state.result(raise_on_failure=False)
     if isinstance(report, TaxiError):
         raise report
@@ -160,6 +175,10 @@ def _run_flow(request: plan.Request, run_dir: Path | None, force: bool) -> dict[
         say(report if is_plain else f"{type(report).__name__}: {report}", sys.stderr)
         raise typer.Exit(1)
     return report
+
+
+def _import_flow() -> None:
+    import_module("taxi_lib.walkthrough")
 
 
 @app.command()
@@ -171,6 +190,8 @@ def status(
     folder: Folder = None,
 ) -> None:
     """Say for each lesson whether it would be run again, and which input has changed."""
+    from taxi_lib import plan
+
     _use_data_dir(data_dir)
     for name, reason in plan.stale_reasons(_request(notebooks, parameters, source, folder)):
         say(f"{name}: {f'stale ({reason})' if reason else 'fresh'}")
@@ -179,7 +200,9 @@ def status(
 @app.command()
 def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] = 10) -> None:
     """Remove the files of all but the newest runs, but none that something still needs."""
-    for folder in past_runs.prune(keep, tell=print):
+    from taxi_lib.runner import past_runs
+
+    for folder in past_runs.prune(keep, warn=print):
         say(f"Removed {folder}")
 
 
@@ -217,6 +240,8 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Of MLflow's page.")] = 5000,
 ) -> None:
     """Show Prefect's and MLflow's pages until Ctrl-C; runs started meanwhile appear there."""
+    from taxi_lib import services
+
     settings.use_workspace()
     say("Starting Prefect and MLflow …")
     with services.prefect_server(prefect_port) as api, services.mlflow_page(mlflow_port) as page:
@@ -229,9 +254,11 @@ def ui(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context) -> None:
-    """Open the lessons in JupyterLab; what else is said is JupyterLab's own."""
+    """Open the lessons in JupyterLab, with its own options."""
+    from taxi_lib.services.processes import module
+
     where = f"--ServerApp.root_dir={settings.notebooks_dir()}"
-    settings.use_workspace()  # its kernels work elsewhere: relative folders are told in full
+    settings.use_workspace()  # its kernels have other working directories
     command = [*module("jupyterlab"), where, *context.args]
     os.execv(command[0], command)
 
@@ -244,7 +271,7 @@ def _split(parameter: str) -> tuple[str, str]:
 
 
 def _as_text(argument: str) -> str:
-    """Return an argument as it was typed, also where the terminal has another encoding."""
+    """Return an argument as it was typed, whatever the terminal's encoding."""
     try:
         return os.fsencode(argument).decode()
     except UnicodeDecodeError:
@@ -253,12 +280,12 @@ def _as_text(argument: str) -> str:
         ) from None
 
 
-def _on_interrupt(told: str) -> None:
-    """Let the first Ctrl-C end what goes on; the next ones must not end the cleaning up."""
+def _on_interrupt(message: str) -> None:
+    """Stop at the first Ctrl-C, and ignore the next ones, which would stop the cleaning up."""
 
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.write(2, told.encode())
+        os.write(2, message.encode())
         raise KeyboardInterrupt
 
     if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -266,10 +293,10 @@ def _on_interrupt(told: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; what is refused is one sentence and exit status 2."""
+    """Run the command line; a refusal is one sentence and exit status 2."""
     _on_interrupt("Stopped.\n")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # it may be unable to show a dot, as latin-1 is
+        if isinstance(stream, TextIOWrapper):  # its encoding may lack some characters
             stream.reconfigure(errors="backslashreplace")
     try:
         app(list(map(_as_text, sys.argv[1:])))

@@ -22,27 +22,7 @@ FindMonths = Callable[[list[str], Source], tuple[Source, str | None]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; ``--resume`` asks for it again.
-
-    Attributes
-    ----------
-    notebooks : list of str or None
-        Their numbers or names; None for all.
-    parameters : dict
-        Values by name; each notebook is given those that it takes.
-    source : {"auto", "local", "tlc", "synthetic"}
-        Where the months come from.
-    folder : pathlib.Path or None
-        The folder of the notebooks; None for the workbook's lessons.
-    jobs : int or None
-        How many run side by side; None for the default.
-    cell_seconds, notebook_seconds : float
-        How long one cell, and one notebook, may take.
-    stream : bool
-        Show what the cells print.
-    work_beside : bool
-        Let each notebook work in its own folder.
-    """
+    """What is asked for: the parameters of :func:`taxi_lib.walkthrough.walkthrough`."""
 
     notebooks: list[str] | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -55,12 +35,8 @@ class Request:
     work_beside: bool = False
 
     def find_notebooks(self) -> list[Contract]:
-        """Return the notebooks."""
+        """Return the notebooks, or refuse names that fit none."""
         return find_notebooks(self.notebooks or (), self.folder)
-
-    def takes_source(self) -> bool:
-        """Return whether one of the notebooks asks where its months come from."""
-        return any(map(takes_source, self.find_notebooks()))
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Request":
@@ -86,13 +62,7 @@ class Plan:
     data_source: str | None
 
     def run_folder(self, wanted: Path | None) -> Path:
-        """Return the folder for the run's files.
-
-        Raises
-        ------
-        ContractError
-            When the wanted one belongs to something else.
-        """
+        """Return the folder for the run's files, or refuse one that belongs to something else."""
         folder = run_folder.run_folder(wanted)
         if folder in {step.contract.path.resolve().parent for step in self.steps}:
             raise ContractError(
@@ -125,14 +95,7 @@ def find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
 
 
 def make_plan(request: Request, find: FindMonths = judge_months) -> Plan:
-    """Check a request and return what it means.
-
-    Parameters
-    ----------
-    request : Request
-        What is asked for.
-    find : callable
-        Finds the months that the notebooks need.
+    """Check a request, find the months that it needs, and return what is to be run.
 
     Raises
     ------
@@ -181,9 +144,11 @@ def _month_fingerprints(
     """Return the fingerprints of a notebook's months and of those beside them, which it may use."""
     if data_source == "synthetic":
         return {"months": "made up"}  # how, is part of the library's source
-    from taxi_lib.trips.month_file import file_name
-
     named = set(notebook.months(values).values())
+    if not any(p.is_month for p in notebook.parameters):
+        return {}
+    from taxi_lib.trips.month_file import file_name  # brings pandas
+
     near = named | {shift(month) for month in named for shift in (previous_month, next_month)}
     files = {name: fingerprint(settings.data_dir() / name) for name in map(file_name, sorted(near))}
     # A notebook whose month is left None chooses one itself, and may fetch it.

@@ -50,8 +50,8 @@ def walkthrough(
 ) -> dict[str, Any] | State:
     """Run the lessons, each with its parameters, and sum up what came of them.
 
-    A notebook whose code, parameters, library, packages and data are as they were, and whose
-    files are intact, is not run again.
+    A notebook is not run again when its code, parameters, library, packages, data and files are
+    as they were.
 
     Parameters
     ----------
@@ -61,15 +61,14 @@ def walkthrough(
         Values by name; each notebook is given those that it takes.
     source : {"auto", "local", "tlc", "synthetic"}
         Where the months come from; decided once, for every notebook. A run that a deployment
-        started makes none up unless it is told to (``synthetic``).
+        started makes none up unless it is asked to (``synthetic``).
     run_dir : pathlib.Path, optional
         Where the executed notebooks go; a new folder under ``runs/`` when left out.
     folder : pathlib.Path, optional
-        Where the notebooks are, run in the order of the numbers in their names; the workbook's
-        lessons when left out.
+        Where the notebooks are; the workbook's lessons when left out.
     jobs : int, optional
-        How many run side by side. When left out, as many as there are cores; of a folder of
-        your own one at a time, for one may read what another writes.
+        How many run side by side. When left out, as many as there are cores; in a folder of
+        your own one at a time, because one may read what another writes.
     force : bool
         Run also what has not changed.
     cell_seconds, notebook_seconds : float
@@ -77,8 +76,8 @@ def walkthrough(
     stream : bool
         Show what the cells print.
     work_beside : bool
-        Let each notebook work where it lies, not in the folder of the run: relative paths are
-        found, but nobody knows what it reads, so it is always run, and not reused later.
+        Let each notebook work in its own folder, not in the run's: relative paths are found,
+        but what it reads is unknown, so it is always run and never reused.
 
     Returns
     -------

@@ -5,6 +5,7 @@ holds, a run with the same inputs takes the files that it names instead of runni
 """
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -188,6 +189,11 @@ def _with_prose(executed: list, written: list) -> list:
         if code and is_injected(code[0]):
             cells.append(code.pop(0))
     return cells
+
+
+def record_files() -> Iterator[Path]:
+    """Yield the files of the cache."""
+    return (settings.runs_dir() / ".records").glob("*/*.json")
 
 
 def _versions() -> dict[str, str]:

@@ -84,10 +84,8 @@ def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inp
 
     Parameters
     ----------
-    contract : Contract
-        The notebook.
-    values : dict
-        The values that it is given; its defaults are in its cells.
+    contract, values
+        The notebook, and the values that it is given.
     data : dict
         The fingerprints of data that its parameters do not name as files, by name.
 
@@ -137,13 +135,6 @@ def named_as_texts(contract: Contract, values: dict[str, Value], folder: Path | 
 
     These are files whose full path is a text among its parameters, and files in the folder of the
     run, left there by an earlier notebook, whose name appears in its code.
-
-    Parameters
-    ----------
-    contract, values
-        The notebook, and the values that it is given.
-    folder : pathlib.Path or None
-        The folder of the run, if there is one.
     """
     plain = [values.get(p.name, p.default) for p in contract.parameters if not p.is_path]
     in_full = [text for value in plain for text in _texts(value) if text.startswith("/")]

@@ -54,23 +54,6 @@ def registered(run: LiveRun) -> Iterator[None]:
         path.unlink(missing_ok=True)  # not after an interruption: the next run cleans up
 
 
-@contextmanager
-def crashed_runs() -> Iterator[list[LiveRun]]:
-    """Yield the runs whose process ended without a word; forget them when the block ends."""
-    with ExitStack() as locks:
-        found: dict[Path, LiveRun] = {}
-        for path in _folder().glob("*.json"):
-            with suppress(Timeout):
-                locks.enter_context(FileLock(path.with_suffix(".lock"), timeout=0))
-                if run := _read(path):
-                    found[path] = run
-                else:
-                    path.unlink(missing_ok=True)  # it is no record
-        yield list(found.values())
-        for path in found:
-            path.unlink(missing_ok=True)
-
-
 def registered_runs() -> list[LiveRun]:
     """Return the runs that are live, or crashed and were not cleaned up after."""
     return [run for path in _folder().glob("*.json") if (run := _read(path))]
@@ -93,15 +76,22 @@ def recover(address: str) -> list[LiveRun]:
     Their kernels are stopped, and Prefect, MLflow and ``summary.json`` no longer call them
     running.
     """
-    with crashed_runs() as runs:
-        for run in runs:
+    crashed: dict[Path, LiveRun] = {}
+    with ExitStack() as locks:
+        for path in _folder().glob("*.json"):
+            with suppress(Timeout):
+                locks.enter_context(FileLock(path.with_suffix(".lock"), timeout=0))
+                if run := _read(path):
+                    crashed[path] = run
+        for path, run in crashed.items():
             stop_tagged(run.run_tag)
             if run.flow_run:
                 # On its own server, unless that has another address by now.
                 crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
             close_tracked(run.run_tag)
             run_folder.mark_interrupted(Path(run.folder))
-        return runs
+            path.unlink(missing_ok=True)
+    return list(crashed.values())
 
 
 def close_tracked(run_tag: str) -> None:

@@ -1,4 +1,4 @@
-"""The runs in ``runs/``: the one to resume, those to remove, and what still needs their files."""
+"""The runs in ``runs/``: which one to resume, which to remove, and what needs their files."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from taxi_lib import mlflow_store, settings
 from taxi_lib.atomic_files import newest_first, real_path
 from taxi_lib.errors import TaxiError
-from taxi_lib.runner import run_folder
+from taxi_lib.runner import cache, run_folder
 from taxi_lib.runner.live_run import registered_runs
 
 
@@ -22,17 +22,12 @@ def past_runs() -> list[Path]:
 
 
 def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder and the summary of the run to go on with.
-
-    Parameters
-    ----------
-    folder : pathlib.Path, optional
-        Its folder; that of the last run of this workspace when left out.
+    """Return the folder and the summary of the run to go on with: this one, or the last.
 
     Raises
     ------
     TaxiError
-        When there is none, or it came to a good end: an earlier one is not what was meant.
+        When there is none, or it was completed.
     """
     known = (run for run in past_runs() if run_folder.read(run))
     last = real_path(folder) if folder else run_folder.last_run() or next(known, None)
@@ -48,21 +43,15 @@ def to_resume(folder: Path | None = None) -> tuple[Path, dict[str, Any]]:
     return last, report
 
 
-def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> list[Path]:
-    """Remove all but the newest runs, and the records of what is gone with them.
+def prune(keep: int, warn: Callable[[str], None] = lambda sentence: None) -> list[Path]:
+    """Remove all but the newest runs, and their records; return the folders that are gone.
 
     Parameters
     ----------
     keep : int
-        How many stay; ``runs/latest`` and runs that are going on stay in any case, and so does a
-        folder whose files something still needs.
-    tell : callable
-        Is given a sentence about each folder that stays because its files are needed.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The folders that were removed.
+        How many stay; so do ``runs/latest``, live runs, and runs whose files are needed.
+    warn : callable
+        Called with a sentence about each run whose files are needed.
 
     Raises
     ------
@@ -72,18 +61,14 @@ def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> lis
     busy = {Path(run.folder) for run in registered_runs()}
     stay = busy | {real_path(settings.runs_dir() / "latest"), run_folder.last_run()}
     old = {folder for folder in past_runs()[keep:] if real_path(folder) not in stay}
-    while reasons := needed(old):  # what one of those needs, has to stay too
+    while reasons := needed(old):  # again: a run that stays may need another
         for folder, why in reasons.items():
-            tell(f"{folder} stays, because {why} needs files in it.")
+            warn(f"{folder} stays, because {why} needs files in it.")
         old -= reasons.keys()
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
-    for path in (settings.runs_dir() / ".records").glob("*/*.json"):
-        try:
-            files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            files = [str(path.parent / "damaged")]
-        if not all(Path(name).exists() for name in files):
+    for path in cache.record_files():
+        if not _stays(path, set()):
             path.unlink(missing_ok=True)
     return sorted(folder for folder in old if not folder.exists())
 
@@ -91,13 +76,8 @@ def prune(keep: int, tell: Callable[[str], None] = lambda sentence: None) -> lis
 def needed(folders: Iterable[Path]) -> dict[Path, str]:
     """Return which folders of runs are needed by something outside of them, and by what.
 
-    Looked at are MLflow's store, the variables of :mod:`taxi_lib.settings`, what the other runs
-    recorded and reported, and links.
-
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        Folders right under ``runs/`` that are to be removed together.
+    That is MLflow's store, a variable of :mod:`taxi_lib.settings`, a file of another run, or a
+    link.
 
     Raises
     ------
@@ -114,7 +94,7 @@ def needed(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def _pattern(folder: Path) -> re.Pattern[str]:
-    """Return what finds a folder or a file in it, as a path or an address, in JSON or not."""
+    """Return a pattern for a folder or a file in it, as a path or an address, in JSON or not."""
     path = str(folder.resolve())
     quoted = (json.dumps(path, ensure_ascii=ascii)[1:-1] for ascii in (False, True))
     spellings = {path, folder.resolve().as_uri(), *quoted}
@@ -122,7 +102,7 @@ def _pattern(folder: Path) -> re.Pattern[str]:
 
 
 def _texts(going: set[Path]) -> Iterator[tuple[str, str]]:
-    """Yield what may need a file, and the text that would name the file."""
+    """Yield what may need a file, and the text in which the file would be named."""
     for what, place in mlflow_store.places():
         yield f"MLflow's {what}", place
     yield from settings.environment().items()
@@ -130,7 +110,7 @@ def _texts(going: set[Path]) -> Iterator[tuple[str, str]]:
     staying = [folder for folder in staying if folder not in going and not folder.is_symlink()]
     for path in (path for folder in staying for path in folder.glob("*.json")):
         yield str(path), _text(path)
-    for path in (settings.runs_dir() / ".records").glob("*/*.json"):
+    for path in cache.record_files():
         if _stays(path, going):
             yield str(path), _text(path)
     links = {*settings.runs_dir().glob("*"), *(p for folder in staying for p in folder.rglob("*"))}
@@ -140,7 +120,7 @@ def _texts(going: set[Path]) -> Iterator[tuple[str, str]]:
 
 
 def _stays(record: Path, going: set[Path]) -> bool:
-    """Tell whether a record is of a run that stays: else it is removed as well."""
+    """Return whether a record is whole, and its files stay; if not, it is removed as well."""
     try:
         files = [Path(name) for name in json.loads(_text(record))["files"]]
     except (ValueError, KeyError, TypeError):

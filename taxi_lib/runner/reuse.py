@@ -16,24 +16,10 @@ from taxi_lib.services.processes import run_tag
 def reuse_all(
     steps: list[Step], data_source: str | None, folder: Path, request: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Do a whole run with the files of earlier runs, if all notebooks are fresh.
+    """Do a whole run with the files of earlier runs, and return its summary.
 
-    Parameters
-    ----------
-    steps : list of Step
-        The notebooks of the run.
-    data_source : str or None
-        Where their months come from.
-    folder : pathlib.Path
-        The folder of the run.
-    request : dict
-        What was asked for.
-
-    Returns
-    -------
-    dict or None
-        The summary; None when Prefect is needed: a notebook has to be run, a server was named by
-        ``PREFECT_API_URL``, or another run is live or has crashed.
+    The answer is None when Prefect is needed: a notebook has to be run, ``PREFECT_API_URL`` names
+    a server to record the run on, or another run is live or has crashed.
     """
     started, found = time.monotonic(), []
     if os.environ.get("PREFECT_API_URL") or live_run.registered_runs():

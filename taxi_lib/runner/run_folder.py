@@ -75,7 +75,7 @@ def begin(folder: Path, request: dict[str, Any]) -> None:
 def finish(
     runs: list[NotebookRun], data_source: str | None, seconds: float, folder: Path
 ) -> dict[str, Any]:
-    """Write the summary of a run that has ended, and point ``runs/latest`` to its folder.
+    """Write and return the summary of a run that has ended; point ``runs/latest`` to its folder.
 
     Parameters
     ----------
@@ -83,15 +83,8 @@ def finish(
         In the order of the lessons.
     data_source : {"local", "tlc", "synthetic"} or None
         Where the months came from; None when no notebook takes a month.
-    seconds : float
-        Wall time of the whole run.
-    folder : pathlib.Path
-        The run's folder.
-
-    Returns
-    -------
-    dict
-        The summary.
+    seconds, folder
+        The wall time of the whole run, and its folder.
     """
     failed = any(run.status == "failed" for run in runs)
     report = {

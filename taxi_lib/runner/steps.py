@@ -43,13 +43,7 @@ class Step:
         return label(self.name)
 
     def read_inputs(self, folder: Path | None = None) -> Snapshot:
-        """Return what its outcome depends on, as it is now.
-
-        Parameters
-        ----------
-        folder : pathlib.Path, optional
-            The folder of the run, where an earlier notebook may have left files.
-        """
+        """Return what its outcome depends on now, files in the run's folder included."""
         values = {name: v for name, v in self.values.items() if name not in self.no_inputs}
         inputs = inputs_of(self.contract, values, self.read_data())
         return Snapshot(inputs, named_as_texts(self.contract, self.values, folder))
@@ -59,29 +53,31 @@ class Step:
         now = self.read_inputs(folder)
         return now, *cache.find(self.contract, now)
 
-    def changed_since(self, before: Snapshot, folder: Path) -> str:
-        """Return in words which inputs have changed since it began.
-
-        Its cells are not compared: those that were executed are in its copy.
-        """
+    def read_again(self, folder: Path) -> Snapshot | None:
+        """Return its inputs after it ran; None when the notebook is gone or damaged."""
         try:
-            now = self.read_inputs(folder)
+            return self.read_inputs(folder)
         except (OSError, ValueError):
-            return "the notebook"
-        files = now.inputs["data"] | {name: now.named.get(name) for name in before.named}
-        same_cells = {"cells": before.inputs["cells"], "data": files}
-        return differences(before.inputs | {"data": before.data}, now.inputs | same_cells)
+            return None
 
-    def clash(
-        self, before: Snapshot, beside: "Iterable[tuple[Step, Snapshot]]", folder: Path
-    ) -> str:
-        """Return in words which changed file belongs also to a notebook that ran beside it."""
-        try:
-            now = self.read_inputs(folder).data
-        except (OSError, ValueError):
-            return "the notebook changed while it ran"
-        changed = {name for name, content in before.data.items() if now.get(name) != content}
-        for other, theirs in beside:
-            for name in sorted(changed & theirs.own_files):
-                return f"{name} changed while {other.name} ran beside it"
-        return ""
+
+def changes(before: Snapshot, after: Snapshot | None) -> str:
+    """Return in words which inputs have changed while a notebook ran.
+
+    Its cells are not compared: those that were executed are in its copy.
+    """
+    if after is None:
+        return "the notebook"
+    files = after.inputs["data"] | {name: after.named.get(name) for name in before.named}
+    rest = {"cells": before.inputs["cells"], "data": files}
+    return differences(before.inputs | {"data": before.data}, after.inputs | rest)
+
+
+def clash(before: Snapshot, after: Snapshot, beside: Iterable[tuple[str, Snapshot]]) -> str:
+    """Return in words which changed file is also named by a notebook that ran beside this one."""
+    now = after.data
+    changed = {name for name, content in before.data.items() if now.get(name) != content}
+    for other, inputs in beside:
+        for name in sorted(changed & inputs.own_files):
+            return f"{name} changed while {other} ran beside it"
+    return ""

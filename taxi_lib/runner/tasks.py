@@ -18,10 +18,10 @@ from prefect.tasks import Task
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import cache, execution, live_run, run_folder
 from taxi_lib.runner.artifacts import as_key, progress_bar, show_failure
-from taxi_lib.runner.fingerprints import Snapshot, differences, named_as_texts
+from taxi_lib.runner.fingerprints import Snapshot, differences
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
 from taxi_lib.runner.run_context import RunContext
-from taxi_lib.runner.steps import Step
+from taxi_lib.runner.steps import Step, changes, clash
 from taxi_lib.services.processes import RUN_TAG, run_tag, stop_tagged
 
 
@@ -118,37 +118,30 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
         on_text = partial(context.board.text, step.label)
         run = execution.run_notebook(step.contract, step.values, context, on_progress, on_text)
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
-    run = replace(run, changed=step.changed_since(before, context.folder))
-    beside = [(other.step, other.before) for other in begun.beside]
-    if not run.error and (clash := step.clash(before, beside, context.folder)):
+    after = step.read_again(context.folder)
+    run = replace(run, changed=changes(before, after))
+    beside = [(other.step.name, other.before) for other in begun.beside]
+    if after and not run.error and (shared := clash(before, after, beside)):
         # It is unknown which of them wrote the file, and what the other has read of it.
-        run = replace(run, status="failed", error=f"{clash}: run them with --jobs 1")
-    named = named_as_texts(step.contract, step.values, context.folder)
-    after = Snapshot(before.inputs, named)
-    cache.keep(run, step.contract, after, context.folder, reusable=not context.work_beside)
+        run = replace(run, status="failed", error=f"{shared}: run them with --jobs 1")
+    outcome = Snapshot(before.inputs, after.named if after else {})
+    cache.keep(run, step.contract, outcome, context.folder, reusable=not context.work_beside)
     return run
 
 
 def run_side_by_side(
     steps: list[Step], context: RunContext, jobs: int, force: bool
 ) -> list[NotebookRun]:
-    """Run the steps, some at a time; when interrupted, stop all of them.
+    """Run the steps in their order, some at a time; when interrupted, stop all of them.
 
     Parameters
     ----------
-    steps : list of Step
-        In the order in which they begin.
-    context : RunContext
-        What they share.
+    steps, context
+        The steps, and what they share.
     jobs : int
         How many run at a time.
     force : bool
-        Run also what an earlier run has left intact.
-
-    Returns
-    -------
-    list of NotebookRun
-        In the order of the steps.
+        Run also what is fresh.
     """
     progress = Progress(context, force)
     waiting, running = list(steps), {}
@@ -208,7 +201,7 @@ def _with_changes(step: Step, progress: Progress) -> NotebookRun:
     """Return what came of a notebook, and which of its inputs have changed since it began."""
     run, context, changed = progress.runs[step.name], progress.context, ""
     if run.status == "completed":
-        changed = step.changed_since(progress.begun[step.name].before, context.folder)
+        changed = changes(progress.begun[step.name].before, step.read_again(context.folder))
     if changed:
         _warn(step, f"{changed} changed since it began; the next run runs it again", context)
     return replace(run, changed=changed)

@@ -19,7 +19,7 @@ from taxi_lib.services.shared_process import shared_program
 
 @contextmanager
 def prefect_server(
-    port: int | None = None, meanwhile: Callable[[], object] = lambda: None
+    port: int | None = None, meanwhile: Callable[[], object] = lambda: None, wait: bool = True
 ) -> Iterator[str]:
     """Join the workspace's Prefect server, or start it; yield the address of its API.
 
@@ -33,6 +33,8 @@ def prefect_server(
         For a new server; when left out, the port of the last one, or a free one.
     meanwhile : callable
         Called while the server starts, with the variable set: the time to import Prefect.
+    wait : bool
+        Whether to wait until the server has ended, if nobody else uses it.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def prefect_server(
         meanwhile()
 
     try:
-        with shared_server(port, bind) as address:
+        with shared_server(port, bind, wait) as address:
             bind(address)  # again, in case the server was running already
             try:
                 yield address
@@ -64,7 +66,9 @@ def prefect_server(
 
 @contextmanager
 def shared_server(
-    port: int | None = None, starting: Callable[[str], None] = lambda address: None
+    port: int | None = None,
+    starting: Callable[[str], None] = lambda address: None,
+    wait: bool = True,
 ) -> Iterator[str]:
     """Do as :func:`prefect_server` does, without changing this process's environment."""
     env = os.environ | settings.environment()
@@ -86,7 +90,7 @@ def shared_server(
 
     # Nobody used the last server any more: runs that it shows as running have died.
     lock_file = home / "server.lock"
-    with shared_program(lock_file, command, is_healthy, crash, starting) as address:
+    with shared_program(lock_file, command, is_healthy, crash, starting, wait) as address:
         yield address
 
 

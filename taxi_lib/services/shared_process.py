@@ -41,6 +41,7 @@ def shared_program(
     answers: Answers,
     recover: Callable[[str], None] = lambda address: None,
     starting: Callable[[str], None] = lambda address: None,
+    wait: bool = True,
 ) -> Iterator[str]:
     """Join the program that runs under this lock file, or start it; yield its address.
 
@@ -57,6 +58,8 @@ def shared_program(
         earlier one left unfinished can be cleaned up now.
     starting : callable
         Called with the address while the program starts: time for something slow.
+    wait : bool
+        Whether the last user waits until the program has ended.
 
     Raises
     ------
@@ -83,7 +86,8 @@ def shared_program(
         try:
             yield address
         finally:
-            _leave(file, lock_file)
+            if wait:
+                _leave(file, lock_file)
             # Closing the file is not enough: a forked child may have it open as well.
             fcntl.flock(file, fcntl.LOCK_UN)
 
