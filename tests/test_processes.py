@@ -23,6 +23,10 @@ def test_a_notebooks_name_cannot_add_parts_to_a_run_tag_nor_end_a_query():
     assert run_tag({RUN_TAG: "a1"}, "it's 100 %/x") == "a1/it-s-100-x"
 
 
+def test_a_notebook_cannot_have_the_run_tag_of_a_shared_program():
+    assert run_tag({}, "shared:0") == "shared-0"
+
+
 def test_processes_of_a_run_are_found_and_stopped_and_those_of_a_similar_tag_are_not():
     ours, similar = f"test-{os.getpid()}", f"test-{os.getpid()}0"
     processes = [

@@ -192,8 +192,9 @@ def lock_alone(file: TextIO) -> bool:
 
 
 def _tag(lock_file: Path) -> str:
-    # The kernels' reaper spares processes whose run tag begins like this.
-    return f"shared-{sha256_of(str(lock_file.resolve()))[:16]}"
+    # The reaper of kernels spares processes whose run tag begins like this, with a colon: the run
+    # tags of notebooks have none, whatever the notebooks are called.
+    return f"shared:{sha256_of(str(lock_file.resolve()))[:16]}"
 
 
 def stop_all(lock_file: Path) -> None:

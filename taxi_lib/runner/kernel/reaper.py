@@ -166,7 +166,7 @@ def _is_shared(pid: int) -> bool:
         env = _read(f"/proc/{pid}/environ")
     except OSError:
         return False  # ended just now, or another user's
-    return f"\0{_RUN_TAG}=shared-".encode() in b"\0" + env
+    return f"\0{_RUN_TAG}=shared:".encode() in b"\0" + env
 
 
 def _read(path: str) -> bytes:
