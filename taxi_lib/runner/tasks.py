@@ -90,8 +90,9 @@ def run_notebook(step: Step, progress: Progress) -> dict[str, Any] | State:
         return Completed(name="Cached", data=data) if run.status == "cached" else data
     if context.stopping.is_set():
         run = replace(run, is_retryable=False)
-    again = run.is_retryable and runtime.task_run.run_count == 1
-    context.board.end(step.name, f"{step.label} · {run.error}{'; trying again' * again}")
+    else:
+        again = run.is_retryable and runtime.task_run.run_count == 1
+        context.board.end(step.name, f"{step.label} · {run.error}{'; trying again' * again}")
     show_failure(run)
     live_run.close_tracked(run_tag(context.env, step.name))
     raise NotebookFailedError(run)
