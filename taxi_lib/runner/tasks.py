@@ -121,7 +121,8 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
     after = step.read_again(context.folder)
     run = replace(run, changed=changes(before, after))
-    beside = [(other.step.name, other.before) for other in begun.beside]
+    others = sorted(begun.beside, key=lambda other: other.step.name)
+    beside = [(other.step.name, other.before) for other in others]
     if after and not run.error and (shared := clash(before, after, beside)):
         # It is unknown which of them wrote the file, and what the other has read of it.
         run = replace(run, status="failed", error=f"{shared}: run them with --jobs 1")
