@@ -95,12 +95,12 @@ def find_months(months: list[str], source: Source) -> tuple[Source, str | None]:
 
 
 def make_plan(request: Request, find: FindMonths = judge_months) -> Plan:
-    """Check a request, find the months that it needs, and return what is to be run.
+    """Check a request, find the months that it needs, and return the plan.
 
     Raises
     ------
     ContractError, DataError
-        When something cannot be had.
+        When a notebook, a value or a month is refused.
     """
     notebooks = request.find_notebooks()
     given, source = request.parameters, request.source
@@ -124,7 +124,7 @@ def takes_source(notebook: Contract) -> bool:
 
 
 def given_to(notebook: Contract, given: dict[str, Any], source: Source) -> dict[str, Any]:
-    """Return what is given to a notebook: the source only if it asks for it."""
+    """Return the values for a notebook: the given ones, and the source if it asks for that."""
     return given | ({"source": source} if takes_source(notebook) else {})
 
 

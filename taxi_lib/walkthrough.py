@@ -31,7 +31,7 @@ def _form() -> dict[str, Any]:
     try:
         return contracts.form(contracts.find_notebooks())
     except TaxiError:
-        return {"type": "object"}  # a broken lesson is refused when it is to be run
+        return {"type": "object"}  # a broken lesson is refused when someone runs it
 
 
 @flow(task_runner=ThreadPoolTaskRunner())
@@ -88,7 +88,7 @@ def walkthrough(
     Raises
     ------
     ContractError, DataError
-        When something asked for cannot be had, before any kernel starts.
+        When a notebook, a value or a month is refused, before any kernel starts.
     """
     started = time.monotonic()
     request = Request(

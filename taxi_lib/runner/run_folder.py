@@ -34,7 +34,7 @@ def run_folder(wanted: Path | None = None) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder with files of something else, and anything in the place of the link.
+    """Refuse a folder with files of something else, and a file or folder named ``latest``.
 
     Raises
     ------
@@ -174,6 +174,6 @@ def _point(link: Path, folder: Path) -> None:
     fresh.symlink_to(os.path.relpath(folder, link.parent))
     try:
         fresh.replace(link)
-    except OSError as error:  # someone has made a folder of that name meanwhile
+    except OSError as error:  # someone has just made a folder of that name
         fresh.unlink()
         raise unwritable(link, error) from error

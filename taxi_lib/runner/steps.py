@@ -1,4 +1,4 @@
-"""A notebook that is to be run with some values: its inputs now, and what an earlier run left."""
+"""A notebook to run, with its values: its inputs now, and what an earlier run left."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from taxi_lib.runner.notebook_file import label
 
 @dataclass(frozen=True)
 class Step:
-    """A notebook that is to be run.
+    """A notebook to run, with its values.
 
     Attributes
     ----------

@@ -47,7 +47,7 @@ class Progress:
 
     @contextmanager
     def begin(self, step: Step) -> Iterator[_Begun]:
-        """Begin a step: an earlier one may have written its inputs just now."""
+        """Begin a step: another step may have written its inputs just now."""
         with self.lock:
             before, record, _ = step.find_record(self.context.folder)
             begun = _Begun(step, before, None if self.force else record)
