@@ -284,14 +284,9 @@ def _doubts(files: dict[str, bytes | None]) -> str:
 
 
 def model_uri(run_id: str) -> str:
-    """Return the address of the one model that a run logged.
+    """Return the address of a run's model; refuse a run that logged no model, or several.
 
     Prefer it to ``runs:/…/model``: each time that MLflow loads that, it leaves a copy behind.
-
-    Raises
-    ------
-    TaxiError
-        When there is no such run, or it logged no model or several.
     """
     try:
         logged = mlflow.get_run(run_id).outputs.model_outputs

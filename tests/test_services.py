@@ -242,7 +242,7 @@ def test_a_worker_without_a_server_is_refused():
 
 
 @pytest.mark.slow
-def test_a_server_started_alone_is_joined_by_who_comes_second(tmp_path: Path):
+def test_a_server_is_started_by_its_first_user_and_joined_by_its_second(tmp_path: Path):
     # A process of its own: in this one Prefect is bound to the tests' server already.
     code = (
         "import os; from taxi_lib.services import prefect_server, process_worker\n"

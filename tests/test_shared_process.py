@@ -66,7 +66,7 @@ def child_of(lock_file: Path) -> int:
 
 
 @pytest.mark.slow
-def test_who_comes_second_joins(lock_file: Path):
+def test_a_second_user_joins(lock_file: Path):
     with share(lock_file) as first, share(lock_file) as second:
         assert first == second
 
@@ -129,12 +129,12 @@ def test_a_program_that_died_is_started_anew_and_its_children_are_gone(lock_file
 
 
 @pytest.mark.slow
-def test_a_program_whose_supervisor_was_killed_is_stopped_by_who_starts_the_next(lock_file: Path):
+def test_a_program_whose_supervisor_was_killed_is_stopped_by_the_next_user(lock_file: Path):
     with share(lock_file) as port:
         child = child_of(lock_file)
         supervisor = psutil.Process(child).parent().parent()
         supervisor.kill()
-        assert gone(supervisor.pid)  # until then, who comes joins the program that still answers
+        assert gone(supervisor.pid)  # until then, a new user joins the program, which still answers
         with share(lock_file) as again:
             assert gone(child) and again != port
     assert is_free(int(port)) and is_free(int(again))
@@ -169,7 +169,7 @@ import os; os.kill(os.getpid(), 9)"""
 
 
 @pytest.mark.slow
-def test_it_is_gone_soon_when_who_started_it_left_before_the_last(lock_file: Path):
+def test_it_stops_soon_after_its_last_user_also_when_its_first_left_earlier(lock_file: Path):
     starter = share(lock_file)
     port = starter.__enter__()
     with share(lock_file):
