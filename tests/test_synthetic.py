@@ -51,8 +51,10 @@ METER_ONLY = [
     "trip_type",
     "congestion_surcharge",
 ]
-# RMSE in minutes on the real months, January to February.
-REAL_XGBOOST = {"2021": 6.4587, "2023": 5.1971}
+# RMSE in minutes on the real months, January to February, with fewer and larger steps than the
+# course's model takes: 6.4587 and 5.1971 are its own figures, in three times as long.
+FEWER_STEPS = {"n_estimators": 30, "learning_rate": 0.3}
+REAL_XGBOOST = {"2021": 6.4699, "2023": 5.2063}
 
 
 @functools.cache
@@ -263,7 +265,7 @@ def test_linear_models_land_where_they_do_on_the_real_months(year):
 def test_the_courses_xgboost_lands_where_it_does_on_the_real_months(year):
     train, valid = kept(made(f"{year}-01")), kept(made(f"{year}-02"))
     # One thread: on a busy machine several wait for each other, and take minutes for seconds.
-    model = course_model(n_jobs=1).fit(train, train["duration"])
+    model = course_model(n_jobs=1, **FEWER_STEPS).fit(train, train["duration"])
     found = rmse(valid, model.predict(valid))
     assert found == pytest.approx(REAL_XGBOOST[year], rel=0.1)
     assert found < score(Ridge(1), train, valid)
