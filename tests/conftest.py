@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from support.months import five_trips
@@ -102,6 +104,21 @@ def prefect_api(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         yield prefect_server
+
+
+@pytest.fixture(scope="session")
+def empty_store() -> Path:
+    """Return a store of MLflow with nothing in it to copy; making the tables takes seconds."""
+    from mlflow import MlflowClient
+
+    # Beside Prefect's home, which all workers share.
+    path = Path(os.environ["PREFECT_HOME"]).with_name("empty-mlflow.db")
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            making = path.with_name("making-mlflow.db")
+            MlflowClient(f"sqlite:///{making}").search_experiments(max_results=1)
+            shutil.copy(making, path)
+    return path
 
 
 @pytest.fixture

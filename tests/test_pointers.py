@@ -31,18 +31,10 @@ def runs(runs_dir: Path) -> tuple[Path, Path]:
     return folders
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the tables of a store once for all tests: that takes seconds."""
-    store = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{store}").search_experiments(max_results=1)
-    return store
-
-
 @pytest.fixture
 def client(runs_dir: Path, empty_store: Path) -> MlflowClient:
     runs_dir.mkdir(exist_ok=True)
-    shutil.copy(empty_store, runs_dir)
+    shutil.copy(empty_store, runs_dir / "mlflow.db")
     return MlflowClient(settings.tracking_uri())
 
 

@@ -1,6 +1,7 @@
 """A walkthrough that is interrupted, killed, or loses its server, in a process of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -71,7 +72,9 @@ class Interrupted:
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path, scratch: Path) -> Interrupted:
+def interrupted(tmp_path: Path, scratch: Path, empty_store: Path) -> Interrupted:
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
     return Interrupted(tmp_path, scratch)
 
 
