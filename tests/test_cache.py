@@ -10,7 +10,7 @@ from taxi_lib import settings
 from taxi_lib.runner import cache
 from taxi_lib.runner.contracts import read_contract
 from taxi_lib.runner.notebook_run import NotebookRun
-from taxi_lib.runner.steps import Step
+from taxi_lib.runner.steps import Step, changes, clash
 
 
 @pytest.fixture
@@ -135,9 +135,16 @@ def test_what_changed_since_a_step_began_is_named(step: Step, tmp_path: Path):
     path = write_cells(step.contract.path.parent, "1", name="02_table", parameters=line)
     reader = Step(read_contract(path), {"table": str(table)})
     before = reader.read_inputs()
-    assert reader.changed_since(before, tmp_path) == ""
+    assert changes(before, reader.read_again(tmp_path)) == ""
     table.write_text("b")
-    assert reader.changed_since(before, tmp_path) == f"data ({table})"
-    clash = reader.clash(before, [(reader, before)], tmp_path)
-    assert clash == f"{table} changed while 02_table ran beside it"
-    assert reader.clash(before, [], tmp_path) == ""
+    after = reader.read_again(tmp_path)
+    assert changes(before, after) == f"data ({table})"
+    beside = [("03_other", before)]
+    assert clash(before, after, beside) == f"{table} changed while 03_other ran beside it"
+    assert clash(before, after, []) == clash(before, before, beside) == ""
+
+
+def test_a_notebook_that_is_gone_after_its_run_has_changed(step: Step, tmp_path: Path):
+    before = step.read_inputs()
+    step.contract.path.unlink()
+    assert changes(before, step.read_again(tmp_path)) == "the notebook"

@@ -8,7 +8,9 @@ import pytest
 from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
-from taxi_lib.runner.live_run import LiveRun, crashed_runs, recover, registered, registered_runs
+from taxi_lib.runner.live_run import LiveRun, recover, registered, registered_runs
+
+NO_SERVER = "http://127.0.0.1:9/api"
 
 
 @pytest.fixture
@@ -25,8 +27,7 @@ def leave(run: LiveRun) -> None:
 def test_a_run_is_registered_while_it_lives(run: LiveRun):
     with registered(run):
         assert registered_runs() == [run]
-        with crashed_runs() as crashed:
-            assert crashed == []
+        assert recover(NO_SERVER) == []
     assert registered_runs() == []
 
 
@@ -45,10 +46,9 @@ def test_runs_in_other_folders_live_side_by_side(run: LiveRun):
 
 def test_a_run_that_was_interrupted_has_crashed_until_it_is_cleaned_up_after(run: LiveRun):
     leave(run)
-    with crashed_runs() as crashed:
-        assert crashed == [run]
-    with crashed_runs() as crashed:
-        assert crashed == []
+    assert registered_runs() == [run]
+    assert recover(NO_SERVER) == [run]
+    assert registered_runs() == recover(NO_SERVER) == []
 
 
 def test_a_folder_can_be_used_again_after_a_crash(run: LiveRun):
@@ -59,14 +59,11 @@ def test_a_folder_can_be_used_again_after_a_crash(run: LiveRun):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"folder": "x", "other": 1}'])
-def test_what_is_no_record_of_a_run_is_removed(run: LiveRun, content: str):
+def test_what_is_no_record_of_a_run_is_passed_over(run: LiveRun, content: str):
     leave(run)
     (record,) = (settings.runs_dir() / ".running").glob("*.json")
     record.write_text(content)
-    assert registered_runs() == []
-    with crashed_runs() as crashed:
-        assert crashed == []
-    assert not record.exists()
+    assert registered_runs() == recover(NO_SERVER) == []
 
 
 def test_the_summary_of_a_crashed_run_calls_it_interrupted(run: LiveRun):
@@ -75,6 +72,6 @@ def test_the_summary_of_a_crashed_run_calls_it_interrupted(run: LiveRun):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(summary))
     leave(run)
-    assert recover("http://127.0.0.1:9/api") == [run]
+    assert recover(NO_SERVER) == [run]
     assert json.loads(path.read_text())["status"] == "interrupted"
-    assert recover("http://127.0.0.1:9/api") == []
+    assert recover(NO_SERVER) == []
