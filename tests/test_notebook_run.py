@@ -7,7 +7,8 @@ from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun, archi
 
 def test_a_run_is_the_same_after_it_was_written_and_read():
     run = NotebookRun("01_one", "failed", 1.5, "01.ipynb", results={"a": 1}, error="cell 1: no")
-    assert NotebookRun(**run.to_dict()) == run
+    assert NotebookRun.from_dict(run.to_dict()) == run
+    assert run.to_dict()["may_pass"] == run.is_retryable
     assert run.files == ["01.ipynb"]
 
 

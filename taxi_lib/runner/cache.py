@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import nbformat
-
 from taxi_lib import settings
 from taxi_lib.atomic_files import copy_into, fingerprint, newest_first, write_text
 from taxi_lib.runner.contracts import Contract
@@ -26,7 +24,7 @@ from taxi_lib.runner.fingerprints import (
     key_of,
     prose_of,
 )
-from taxi_lib.runner.notebook_file import is_injected, read_notebook
+from taxi_lib.runner.notebook_file import is_injected, read_content, read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
 
 _PACKAGES = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
@@ -109,7 +107,7 @@ def keep(
 ) -> None:
     """Write the record of a run beside its files and, if it is reusable, into the cache."""
     store = Path(settings.tracking_uri().removeprefix("sqlite:///"))
-    cells = nbformat.read(run.output, as_version=4).cells if run.output else []
+    cells = json.loads(Path(run.output).read_bytes())["cells"] if run.output else []
     if cells and not run.changed and code_of(cells) != snapshot.inputs["cells"]:
         run = replace(run, changed="cells")
     record = Record(
@@ -123,7 +121,7 @@ def keep(
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         named=snapshot.named,
     )
-    text = json.dumps(asdict(record), indent=1)
+    text = json.dumps(asdict(record) | {"run": run.to_dict()}, indent=1)
     write_text(folder / f"{contract.name}.json", text)
     if cells and reusable:
         write_text(_place(contract, snapshot.inputs), text)
@@ -165,12 +163,13 @@ def reuse(record: Record, contract: Contract, snapshot: Snapshot, folder: Path) 
         archive_attempt(folder, contract.name)
         paths = [copy_into(path, folder, record.files[str(path)]) for path in paths]
     output, page, log = paths
-    notebook = read_notebook(contract.path)
-    if prose_of(notebook.cells) != record.prose:
+    if prose_of(read_content(contract.path)["cells"]) != record.prose:
+        import nbformat
+
         from taxi_lib.runner.html.page import write_page  # brings nbconvert, which takes a second
 
         executed = nbformat.read(output, as_version=4)
-        executed.cells = _with_prose(executed.cells, notebook.cells)
+        executed.cells = _with_prose(executed.cells, read_notebook(contract.path).cells)
         write_text(output, nbformat.writes(executed))
         write_page(executed, page, contract.path.parent)
     run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
@@ -212,6 +211,6 @@ def _place(contract: Contract, inputs: Inputs) -> Path:
 def _read(path: Path) -> Record | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**content | {"run": NotebookRun(**content["run"])})
+        return Record(**content | {"run": NotebookRun.from_dict(content["run"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None  # missing, damaged, or of an older version: the notebook is run again

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from nbformat import NotebookNode
+from typing import Any
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
@@ -21,7 +20,7 @@ from taxi_lib.results import Value
 from taxi_lib.runner.assignments import Assignment, assignments_in, first_reassignment, parse, reads
 from taxi_lib.runner.declarations import Line, parse_parameters, parse_results, quoted
 from taxi_lib.runner.fields import Field
-from taxi_lib.runner.notebook_file import headings, order, read_notebook, tagged
+from taxi_lib.runner.notebook_file import Cell, headings, order, read_content, tagged
 
 Place = tuple[int, Assignment]  # what code sets, with the number of its cell
 
@@ -112,7 +111,7 @@ class Contract:
         return {name: month for name, month in months.items() if month is not None}
 
 
-def read_contract(path: Path, notebook: NotebookNode | None = None) -> Contract:
+def read_contract(path: Path, content: dict[str, Any] | None = None) -> Contract:
     """Read a notebook's contract from its tagged cells, which may have been read already.
 
     Raises
@@ -120,18 +119,18 @@ def read_contract(path: Path, notebook: NotebookNode | None = None) -> Contract:
     ContractError
         When the file is no Python notebook, or its tagged cells are not well-formed.
     """
-    notebook = notebook or read_notebook(path)
-    takes, promises = (tagged(notebook, tag) for tag in ("parameters", "results"))
+    cells_read = (content or read_content(path))["cells"]
+    takes, promises = (tagged(cells_read, tag) for tag in ("parameters", "results"))
     for cells, tag in ((takes, "parameters"), (promises, "results")):
         if len(cells) > 1:
             raise ContractError(f"{path.name} has {len(cells)} cells tagged {tag}: keep one.")
-    prose = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    prose = (cell["source"] for cell in cells_read if cell["cell_type"] == "markdown")
     titles = (heading for source in prose for heading in headings(source))  # the first will do
     title = next((text for level, text in titles if level == 1), path.stem)
     results = tuple(parse_results("".join(promises), path.name))
     if not takes:
         return Contract(path, title, (), results)
-    before, after = _set_around(notebook)
+    before, after = _set_around(cells_read)
     known = {assignment.name for _, assignment in before}
     parameters, others = parse_parameters(takes[0], path.name, known)
     fixed = _fixed(parameters, others, after, path.name)
@@ -139,16 +138,16 @@ def read_contract(path: Path, notebook: NotebookNode | None = None) -> Contract:
     return Contract(path, title, tuple(parameters), results, computed, fixed)
 
 
-def _set_around(notebook: NotebookNode) -> tuple[list[Place], list[Place]]:
+def _set_around(cells: list[Cell]) -> tuple[list[Place], list[Place]]:
     """Return what is set by the cells before the parameters cell, and by those after it."""
     before, after = [], []
     found = before
-    for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type != "code":
+    for number, cell in enumerate(cells, start=1):
+        if cell["cell_type"] != "code":
             continue
-        if "parameters" in cell.metadata.tags:
+        if "parameters" in cell["metadata"]["tags"]:
             found = after
-        elif "skip-execution" not in cell.metadata.tags and (code := parse(cell.source)):
+        elif "skip-execution" not in cell["metadata"]["tags"] and (code := parse(cell["source"])):
             found += [(number, assignment) for assignment in assignments_in(code.body)]
     return before, after
 

@@ -9,13 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
-
 from taxi_lib import settings
 from taxi_lib.atomic_files import fingerprint, sha256_of
 from taxi_lib.results import Value
 from taxi_lib.runner.contracts import Contract
-from taxi_lib.runner.notebook_file import is_injected, read_notebook
+from taxi_lib.runner.notebook_file import Cell, is_injected, read_content
 
 Inputs = dict[str, Any]
 Files = dict[str, str | None]
@@ -96,17 +94,17 @@ def inputs_of(contract: Contract, values: dict[str, Value], data: Inputs) -> Inp
         ``parameters``, ``helpers`` (the modules beside it) and ``data``: as handed in, and the
         files that its parameters name.
     """
-    notebook = read_notebook(contract.path)
+    cells = read_content(contract.path)["cells"]
     beside = contract.path.parent
     helpers = [p for p in sorted(beside.rglob("*.py")) if _is_helper(p.relative_to(beside), p)]
     modules = {str(path.relative_to(beside)): path.read_bytes() for path in helpers}
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    texts = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     texts += [content.decode(errors="replace") for content in modules.values()]
     return {
         "taxi_lib": _library("\n".join(texts)),
         "packages": _packages(),
         "python": platform.python_version(),
-        "cells": code_of(notebook.cells),
+        "cells": code_of(cells),
         "parameters": values,
         "helpers": sha256_of(*(part for item in modules.items() for part in item)),
         "data": data | _files(contract, values),
@@ -141,8 +139,10 @@ def named_as_texts(contract: Contract, values: dict[str, Value], folder: Path | 
     # Only regular files. os.path, because pathlib raises where a text cannot be a path.
     found = {text: fingerprint(Path(text)) for text in in_full if os.path.isfile(text)}  # noqa: PTH113
     if folder and folder.is_dir():
-        cells = read_notebook(contract.path).cells
-        code = "\n".join([*_texts(plain), *(c.source for c in cells if c.cell_type == "code")])
+        cells = read_content(contract.path)["cells"]
+        code = "\n".join(
+            [*_texts(plain), *(c["source"] for c in cells if c["cell_type"] == "code")]
+        )
         made = [p for p in sorted(folder.rglob("*")) if p.is_file()]
         found |= {
             str(name): fingerprint(folder / name)
@@ -172,17 +172,21 @@ def _appears_in(code: str, name: Path) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", code) for part in name.parts)
 
 
-def code_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+def code_of(cells: Iterable[Cell]) -> str:
     """Return the fingerprint of a notebook's code, whether it was executed or not."""
-    code = [cell for cell in cells if cell.cell_type == "code"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
     own = [cell for cell in code if not is_injected(cell)]
-    return sha256_of(*(cell.source + str(cell.metadata.get("tags", [])) for cell in own))
+    return sha256_of(*(_source(cell) + str(cell["metadata"].get("tags", [])) for cell in own))
 
 
-def prose_of(cells: Iterable[nbformat.NotebookNode]) -> str:
+def _source(cell: Cell) -> str:
+    return "".join(cell["source"])  # a list of lines in a file that nbformat has written
+
+
+def prose_of(cells: Iterable[Cell]) -> str:
     """Return the fingerprint of a notebook's prose, and of its place between the code."""
     own = [cell for cell in cells if not is_injected(cell)]
-    return sha256_of(*(c.source if c.cell_type != "code" else "\0" for c in own))
+    return sha256_of(*(_source(c) if c["cell_type"] != "code" else "\0" for c in own))
 
 
 def key_of(contract: Contract, inputs: Inputs) -> str:

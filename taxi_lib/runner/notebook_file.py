@@ -2,15 +2,18 @@
 
 import json
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any
 
 from taxi_lib.errors import ContractError
 from taxi_lib.runner.screen import visible
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+Cell = dict[str, Any]
 
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -18,7 +21,14 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 _NUMBERS = re.compile(r"\d+(?:[\W_]+\d+)*")
 
 
-def read_notebook(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> "NotebookNode":
+    """Read a notebook as nbformat's object; see :func:`read_content`."""
+    from nbformat import from_dict  # takes 0.2 s, which a listing does without
+
+    return from_dict(read_content(path))
+
+
+def read_content(path: Path) -> dict[str, Any]:
     """Read a notebook, if it can be run here, in the form in which it is run.
 
     Whatever runs a notebook or looks at one reads it here, so that all see the same cells. Older
@@ -38,15 +48,12 @@ def read_notebook(path: Path) -> NotebookNode:
         if cell["id"] in ids:
             cell["id"] = f"cell-{number}-of-{len(cells)}"
         ids.add(cell["id"])
-    notebook = nbformat.from_dict(
-        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
-    )
-    if any(map(is_injected, notebook.cells)):
+    if any(map(is_injected, cells)):
         raise ContractError(
             f"{path.name} is an executed copy, with parameters put in: run the notebook it is of, "
             "or remove its cell tagged injected-parameters."
         )
-    return notebook
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
 
 
 def order(name: str) -> tuple:
@@ -84,20 +91,20 @@ def headings(source: str) -> list[tuple[int, str]]:
     ]
 
 
-def tagged(notebook: NotebookNode, tag: str) -> list[str]:
+def tagged(cells: Iterable[Cell], tag: str) -> list[str]:
     """Return the sources of the code cells with a tag."""
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
-    return [c.source for c in cells if tag in c.metadata.tags]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [cell["source"] for cell in code if tag in cell["metadata"]["tags"]]
 
 
-def is_injected(cell: NotebookNode) -> bool:
+def is_injected(cell: Cell) -> bool:
     """Return whether papermill added the cell, to set the parameters."""
-    return "injected-parameters" in cell.metadata.get("tags", [])
+    return "injected-parameters" in cell["metadata"].get("tags", [])
 
 
-def is_error_mark(cell: NotebookNode) -> bool:
+def is_error_mark(cell: Cell) -> bool:
     """Return whether papermill added the cell, to point to a failed one."""
-    return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
+    return "papermill-error-cell-tag" in cell["metadata"].get("tags", [])
 
 
 def _no_notebook(name: str, why: str, remedy: str = "save it with JupyterLab") -> ContractError:
@@ -153,10 +160,12 @@ def _not_json(error: json.JSONDecodeError) -> tuple[str, str]:
 def _up_to_date(content: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a notebook of any format in that of format 4: with a list of cells."""
     version = content.get("nbformat")
-    if not isinstance(version, int) or version not in nbformat.versions:
+    if not isinstance(version, int) or version not in (1, 2, 3, 4):
         known = f"its nbformat is {version!r:.40}" if version else "it has no nbformat"
         raise _no_notebook(name, f"{known}; 1 to 4 are known")
     if version < 4:
+        import nbformat
+
         try:
             # Formats of 2013 and before are left to nbformat.
             content = nbformat.convert(nbformat.reader.reads(json.dumps(content)), 4)

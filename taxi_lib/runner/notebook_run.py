@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from taxi_lib.results import Value
 
@@ -55,8 +55,15 @@ class NotebookRun:
         return [path for path in (self.output, self.html, self.log) if path]
 
     def to_dict(self) -> dict[str, object]:
-        """Return the run as the summary holds it."""
-        return asdict(self)
+        """Return the run as the summary holds it, where `is_retryable` is called ``may_pass``."""
+        content = asdict(self)
+        return content | {"may_pass": content.pop("is_retryable")}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "NotebookRun":
+        """Return the run that :meth:`to_dict` has written."""
+        fields = dict(content)
+        return cls(is_retryable=fields.pop("may_pass"), **fields)
 
 
 class NotebookFailedError(Exception):

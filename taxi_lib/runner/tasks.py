@@ -173,7 +173,7 @@ def _outcome(step: Step, state: State) -> NotebookRun:
     """Return what came of a notebook, also when the task around it broke."""
     result = state.result(raise_on_failure=False)
     if isinstance(result, dict):
-        return NotebookRun(**result)
+        return NotebookRun.from_dict(result)
     if isinstance(result, NotebookFailedError):
         return result.run
     return NotebookRun(step.name, "failed", error=f"{type(result).__name__}: {result}")
