@@ -305,7 +305,8 @@ def test_a_command_that_takes_too_long_is_stopped():
 def test_the_pages_are_shown_by_one_command(tmp_path: Path):
     prefect_port, mlflow_port = free_port(), free_port()
     ports = ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
-    env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "TAXI_RUNS_DIR": str(tmp_path)}
+    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "TAXI_RUNS_DIR": str(tmp_path)}
+    env = os.environ | own | {"MLFLOW_TRACKING_URI": ""}  # MLflow sets it in any process
     command = [program("python"), "-m", "taxi_lib", "ui", *ports]
     page = f"http://127.0.0.1:{mlflow_port}"
     start = Command(command, env, page)
