@@ -8,9 +8,10 @@ Each figure is the median of three runs: wall time, and the CPU seconds of the c
 ended with it. Prefect's server ends later; to start it takes 4 to 5 seconds of CPU. The notebooks
 print one number each.
 
-CPU seconds, measured on two cores that were busy with other work: nbclient 0.8 for one notebook
-and 2.0 for four, papermill 1.2 and 2.6, ``run`` 4.5 and 6.9 (2.5 of them import Prefect while its
-server starts); 0.7 when nothing has changed, 1.3 for a month that cannot be had, 0.9 for ``list``.
+Seconds on two idle cores, CPU seconds in brackets: nbclient 1.4 (0.9) for one notebook and 3.2
+(2.2) for four, papermill 1.4 (1.3) and 3.3 (2.5), ``run`` 7.2 (3.7) and 10.3 (5.3), most of it the
+start of Prefect's server; 0.4 (0.4) when nothing has changed, 0.8 (1.0) for a month that cannot be
+had, 0.5 (0.5) for ``list``.
 """
 
 import os
