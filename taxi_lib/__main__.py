@@ -169,11 +169,10 @@ def _run_flow(request: "plan.Request", run_dir: Path | None, force: bool) -> dic
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             state = walkthrough(**arguments, return_state=True)
         report = state.result(raise_on_failure=False)
-    if isinstance(report, TaxiError):
+    if isinstance(report, TaxiError | BrokenOffError):
         raise report
     if isinstance(report, Exception):
-        is_plain = isinstance(report, BrokenOffError)
-        say(report if is_plain else f"{type(report).__name__}: {report}", sys.stderr)
+        say(f"{type(report).__name__}: {report}", sys.stderr)
         raise typer.Exit(1)
     return report
 
@@ -297,16 +296,16 @@ def _on_interrupt(message: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; a refusal is one sentence and exit status 2."""
+    """Run the command line; a refusal is one sentence and exit status 2, a run cut short 1."""
     _on_interrupt("Stopped.\n")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # its encoding may lack some characters
             stream.reconfigure(errors="backslashreplace")
     try:
         app(list(map(_as_text, sys.argv[1:])))
-    except TaxiError as error:
+    except (TaxiError, BrokenOffError) as error:
         say(error, sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, TaxiError) else 1)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,20 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(project: Path, small_disk: 
         assert path.read_text().rstrip().endswith("</html>")
 
 
+def test_a_disk_that_is_full_before_an_earlier_run_is_copied_is_told_in_a_sentence(
+    project: Path, small_disk: Path, tmp_path: Path
+):
+    write_cells(project, "print('x' * 2_000_000)", name="02_large")
+    env = {"TAXI_RUNS_DIR": str(tmp_path / "runs")}
+    status, told = run("--folder", project, **env)
+    assert status == 0, told
+    env |= {"PREFECT_API_URL": None}  # nothing has changed: Prefect is not needed
+    status, told = run("--folder", project, "--run-dir", small_disk / "run", **env)
+    assert status == 1 and "Traceback" not in told and "Starting Prefect" not in told
+    assert "The run broke off: " in told and "No space left on device" in told
+    assert summary_of(small_disk / "run")["status"] in ("interrupted", "running")
+
+
 def test_a_folder_that_is_read_only_is_told_before_a_kernel_starts(
     project: Path, sealed_disk: Path
 ):
