@@ -16,7 +16,12 @@ def use_house_style() -> None:
         context="notebook",
         style="whitegrid",
         palette="colorblind",
-        rc={"figure.figsize": (8, 4), "figure.dpi": 100, "axes.titlelocation": "left"},
+        rc={
+            "figure.figsize": (8, 4),
+            "figure.dpi": 100,
+            "axes.titlelocation": "left",
+            "patch.force_edgecolor": False,  # white edges would hide bars of a pixel or two
+        },
     )
 
 

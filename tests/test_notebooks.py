@@ -1,6 +1,7 @@
 import ast
 import re
 import statistics
+from difflib import unified_diff
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,7 @@ from support.months import link_real_months, real_month_path
 from support.sandbox import Sandbox
 from taxi_lib.runner.contracts import read_contract
 
-LESSONS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 # What another test may be deploying at the same time.
 DEPLOYED = {"pool taxi"} | {
@@ -136,20 +137,116 @@ def test_a_lesson_opens_with_its_goals_and_closes_with_what_was_seen(path: Path)
     assert re.search(r"\d+ seconds", first.source)
     assert last.cell_type == "markdown" and last.source.startswith("## What we saw")
     headings = [c.source.splitlines()[0] for c in cells_of(path, "markdown") if "## " in c.source]
-    assert "## Check yourself" in headings
+    assert "## Exercises" in headings
     assert 5 <= len([h for h in headings if h.startswith("## ")]) <= 11
 
 
 @EVERY_LESSON
-def test_what_a_lesson_starts_it_stops_in_its_last_code_cell(path: Path):
+def test_a_lesson_has_three_exercises(path: Path):
+    (exercises,) = (c.source for c in cells_of(path, "markdown") if "## Exercises" in c.source)
+    assert re.findall(r"^(\d)\. \*\*", exercises, flags=re.MULTILINE) == ["1", "2", "3"]
+
+
+@EVERY_LESSON
+def test_a_lesson_leads_to_the_one_before_and_the_one_after(path: Path):
+    place = LESSONS.index(path)
+    around = [lesson.name for lesson in LESSONS[max(place - 1, 0) : place + 2] if lesson != path]
+    last = cells_of(path)[-1].source
+    assert re.findall(r"^(?:Previous|Next): \[.+?\]\((.+?)\)", last, re.MULTILINE) == around
+
+
+@EVERY_LESSON
+def test_a_lesson_can_be_taken_in_one_sitting(path: Path):
+    assert len(cells_of(path)) <= 60
+
+
+@EVERY_LESSON
+def test_what_a_lesson_starts_it_stops_in_its_last_code_cell_unless_you_keep_it(path: Path):
     code = cells_of(path, "code")
     starts = any("ExitStack()" in cell.source for cell in code)
-    assert starts == code[-1].source.startswith("services.close()")
+    stops = code[-1].source.startswith("if not keep:\n    services.close()")
+    keep = [p for p in read_contract(path).parameters if p.name == "keep"]
+    assert starts == stops == bool(keep)
+
+
+def pictures_of(path: Path) -> list[tuple[int, str, str]]:
+    """Return the pictures in a lesson's prose: place of the cell, description, file."""
+    return [
+        (place, described, file)
+        for place, cell in enumerate(cells_of(path))
+        if cell.cell_type == "markdown"
+        for described, file in re.findall(r"!\[(.*?)\]\((.+?)\)", cell.source)
+    ]
+
+
+@EVERY_LESSON
+def test_a_picture_is_small_and_its_description_says_what_there_is_to_see(path: Path):
+    for _, described, file in pictures_of(path):
+        picture = path.parent / file
+        assert picture.parent == path.parent / "images" and picture.stem[:2] == path.stem[:2]
+        assert picture.stat().st_size < 60_000
+        assert len(described.split()) > 8, file
+
+
+@EVERY_LESSON
+def test_a_picture_of_a_page_comes_right_after_a_link_to_that_page(path: Path):
+    cells = cells_of(path)
+    for place, _, file in pictures_of(path):
+        if file.endswith(".png"):
+            before = next(c for c in reversed(cells[:place]) if c.cell_type == "code")
+            assert "Markdown(" in before.source, file
+
+
+def test_the_lessons_show_the_pages_that_they_speak_of():
+    files = {file for path in LESSONS for _, _, file in pictures_of(path)}
+    assert len([file for file in files if file.endswith(".png")]) >= 12
+    assert len([file for file in files if file.endswith(".svg")]) >= 6
+
+
+FLOW_OF_ONES_OWN = re.compile(r"^(?:from|import) prefect\b", re.MULTILINE)
+
+
+@EVERY_LESSON
+def test_what_is_deployed_or_copied_stands_alone(path: Path):
+    """A file that a lesson writes works in a project that has no ``taxi_lib``."""
+    for cell in cells_of(path, "code"):
+        if cell.source.startswith("%%writefile"):
+            assert "taxi_lib" not in cell.source, cell.id
+        else:
+            for node in ast.walk(ast.parse(re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE))):
+                text = node.value if isinstance(node, ast.Constant) else ""
+                if isinstance(text, str) and FLOW_OF_ONES_OWN.search(text):
+                    assert "taxi_lib" not in text, cell.id
+
+
+def the_cell_with(path: Path, *functions: str) -> list[str]:
+    """Return the lines of the one cell that defines all these functions."""
+    (found,) = (
+        cell.source.splitlines()
+        for cell in cells_of(path, "code")
+        if all(f"def {name}(" in cell.source for name in functions)
+    )
+    return found
+
+
+def test_the_functions_of_lesson_3_become_tasks_in_lesson_6_by_a_few_lines():
+    functions = ("read_data", "add_features", "train_best_model")
+    plain, decorated = (the_cell_with(LESSONS[n - 1], *functions) for n in (3, 6))
+    changed = [line for line in unified_diff(plain, decorated, n=0) if line[0] in "+-"][2:]
+    assert 4 <= len(changed) <= 14
+    assert sum(line.startswith("+@task") for line in changed) >= 3
+
+
+def test_lesson_2_shows_the_calls_of_mlflow_itself():
+    code = "\n".join(cell.source for cell in cells_of(LESSONS[1], "code"))
+    calls = ("set_tracking_uri", "set_experiment", "log_model", "autolog", "log_figure")
+    assert [call for call in (*calls, "log_input") if f"{call}(" not in code] == []
+    assert "nested=True" in code
 
 
 @pytest.mark.parametrize("path", LESSONS[3:], ids=lambda path: path.stem)
 def test_a_lesson_ends_with_then_and_now(path: Path):
-    then_and_now = cells_of(path)[-2]
+    (then_and_now,) = (c for c in cells_of(path, "markdown") if "## Then and now" in c.source)
     assert then_and_now.source.startswith("## Then and now")
     rows = [line for line in then_and_now.source.splitlines() if line.startswith("| ")]
     assert len(rows) >= 4 and all(row.count(" | ") == 2 for row in rows)
@@ -172,7 +269,7 @@ def test_code_cells_are_short_and_prose_keeps_pace(path: Path):
 @EVERY_LESSON
 def test_every_figure_has_labels_a_title_and_a_description(path: Path):
     for cell in cells_of(path, "code"):
-        if "plt.subplots" in cell.source:
+        if "plt.subplots" in cell.source and not cell.source.startswith("%%writefile"):
             for part in ("title=", "xlabel=", "ylabel=", "alt="):
                 assert part in cell.source, (cell.id, part)
 
@@ -187,6 +284,8 @@ def test_a_cell_neither_installs_nor_silences_nor_looks_for_itself(path: Path):
 @EVERY_LESSON
 def test_imports_stand_in_one_cell(path: Path):
     def imports(cell: NotebookNode) -> bool:
+        if cell.source.startswith("%%writefile"):
+            return False
         tree = ast.parse(re.sub(r"^outcome = await ", "", cell.source, flags=re.MULTILINE))
         return any(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)
 

@@ -36,7 +36,7 @@ def page_of_walkthrough(api: str) -> str:
     newest = FlowRunSort.START_TIME_DESC
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_filter=named, sort=newest)
-    run = next(run for run in runs if not run.parameters["folder"])  # lesson 12 runs notebooks, too
+    run = next(run for run in runs if not run.parameters["folder"])  # lesson 14 runs notebooks, too
     return f"{api.removesuffix('/api')}/v2/runs/flow-run/{run.id}?tab=TaskRuns"
 
 

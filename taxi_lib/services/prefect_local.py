@@ -23,8 +23,9 @@ def prefect_server(
 ) -> Iterator[str]:
     """Join the workspace's Prefect server, or start it; yield the address of its API.
 
-    Inside the block ``PREFECT_API_URL`` holds that address, also for processes that you start.
-    If the variable is set already, that server is joined. Enter the block before you import
+    Inside the block ``PREFECT_API_URL`` holds that address, also for processes that you start, and
+    ``PREFECT_UI_URL`` that of its page, which Prefect's links lead to.
+    If the first variable is set already, that server is joined. Enter the block before you import
     Prefect, which reads the variable at import.
 
     Parameters
@@ -50,7 +51,9 @@ def prefect_server(
 
     def bind(address: str) -> None:
         check_bound(address)
-        os.environ["PREFECT_API_URL"] = address
+        # Without the second, links would lead to the old page, which 3.9 still serves beside it.
+        page = address.removesuffix("api") + "v2"
+        os.environ.update(PREFECT_API_URL=address, PREFECT_UI_URL=page)
         meanwhile()
 
     try:
@@ -61,7 +64,8 @@ def prefect_server(
             finally:
                 flush_logs()
     finally:
-        os.environ.pop("PREFECT_API_URL", None)
+        for name in ("PREFECT_API_URL", "PREFECT_UI_URL"):
+            os.environ.pop(name, None)
 
 
 @contextmanager
