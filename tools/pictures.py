@@ -1,29 +1,63 @@
-"""Make the README's pictures from the last run: ``python tools/pictures.py``, after ``make run``.
+"""Make the pictures of pages anew: ``python tools/pictures.py``, after an upgrade of Prefect.
 
-Chromium takes a picture of Prefect's page of the newest walkthrough, and a figure is taken from
-the executed lesson 1. Both go to ``notebooks/images/``, with few colours, which keeps them small.
+The lessons that are named, or all, are run with ``keep=True``, so that what they made stays on the
+servers. Before a picture of a page, a lesson shows a link to it: Chromium opens that link.
+Without names, the README's two pictures are made too, from the last `make run`.
+All pictures go to ``notebooks/images/``, with few colours, which keeps them small.
 """
 
 import base64
 import io
+import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
-from PIL import Image
+from nbclient import NotebookClient
+from papermill.parameterize import parameterize_notebook
+from PIL import Image, ImageChops
 
 from taxi_lib import services, settings
 
-IMAGES = Path(__file__).resolve().parents[1] / "notebooks" / "images"
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+IMAGES = NOTEBOOKS / "images"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure is taken
-PAGE_SIZE = (1280, 712)
-SIDEBAR = 258  # pixels: Prefect's menu says nothing about the run
+FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure the README shows
+PAGE_SIZE = (1280, 760)
+SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
+MOST_BYTES = 60_000
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
+LINK = re.compile(r"\]\((http://127\.0\.0\.1:[^)]+)\)")
+PICTURE = re.compile(r"!\[.*?\]\(images/(\w+\.png)\)")
+
+
+def pictures_in(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
+    """Yield the name of each picture in a lesson, and the link that was shown before it."""
+    link = None
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            shown = LINK.findall(output.get("data", {}).get("text/markdown", ""))
+            link = shown[-1] if shown else link
+        for name in PICTURE.findall(cell.source if cell.cell_type == "markdown" else ""):
+            if not link:
+                sys.exit(f"{name} comes before any link: show a link to its page first.")
+            yield name, link
+
+
+def executed(lesson: Path) -> nbformat.NotebookNode:
+    """Run a lesson so that what it makes stays, and return it with its outputs."""
+    notebook = nbformat.read(lesson, as_version=4)
+    if any("\nkeep: bool" in f"\n{cell.source}" for cell in notebook.cells):
+        notebook = parameterize_notebook(notebook, {"keep": True})
+    where = {"metadata": {"path": str(lesson.parent)}}
+    return NotebookClient(notebook, timeout=400, kernel_name="python3", resources=where).execute()
 
 
 def page_of_walkthrough(api: str) -> str:
@@ -41,13 +75,17 @@ def page_of_walkthrough(api: str) -> str:
 
 
 def photograph(address: str, folder: Path) -> Image.Image:
-    """Return what Chromium shows at an address, once the page has been built."""
+    """Return what Chromium shows at an address once the page has been built, without margins."""
     picture = folder / "page.png"
     size = f"--window-size={PAGE_SIZE[0]},{PAGE_SIZE[1]}"
     how = ["--headless=new", f"--user-data-dir={folder / 'chromium'}", size, *QUIET]
     show = ["--virtual-time-budget=25000", f"--screenshot={picture}", address]
     subprocess.run([CHROMIUM, *how, *show], check=True, capture_output=True, timeout=180)
-    return Image.open(picture).crop((SIDEBAR, 0, *PAGE_SIZE))
+    left = SIDEBARS["prefect" if "/v2/" in address else "mlflow"]
+    page = Image.open(picture).convert("RGB").crop((left, 0, *PAGE_SIZE))
+    corner = page.getpixel((page.width - 2, page.height - 2))
+    box = ImageChops.difference(page, Image.new("RGB", page.size, corner)).getbbox() or (0, 0, 1, 1)
+    return page.crop((0, 0, page.width, min(page.height, max(box[3] + 16, 240))))
 
 
 def figure_of(notebook: Path, cell_id: str) -> Image.Image:
@@ -58,19 +96,33 @@ def figure_of(notebook: Path, cell_id: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(png)))
 
 
-def save(picture: Image.Image, name: str, colours: int = 64) -> None:
-    """Write a picture as a small PNG."""
+def save(picture: Image.Image, name: str) -> None:
+    """Write a picture as a PNG with as many colours as its size allows."""
     IMAGES.mkdir(exist_ok=True)
     path = IMAGES / name
-    few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    for colours in (64, 32, 16, 8):
+        few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
+            break
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def main() -> None:
-    """Make the two pictures of the last run in this workspace."""
-    if not CHROMIUM:
-        sys.exit("Chromium is not installed: install it, for example with apt-get.")
+def pictures_of_lessons(lessons: list[Path]) -> None:
+    """Run lessons on servers of their own, and take the pictures that they show."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="pictures-")))
+        os.environ["TAXI_RUNS_DIR"] = str(folder / "runs")
+        settings.use_workspace()
+        stack.enter_context(services.prefect_server())
+        stack.enter_context(services.mlflow_page())
+        for lesson in lessons:
+            for name, link in pictures_in(executed(lesson)):
+                save(photograph(link, folder), name)
+
+
+def pictures_of_readme() -> None:
+    """Take the two pictures of the last run in this workspace."""
     settings.use_workspace()
     lesson = next((settings.runs_dir() / "latest").glob("01_*.ipynb"), None)
     if not lesson:
@@ -80,5 +132,15 @@ def main() -> None:
     save(figure_of(lesson, FIGURE), "lesson_01_densities.png")
 
 
+def main(numbers: list[str]) -> None:
+    """Make the pictures of the lessons that are named, or all pictures."""
+    if not CHROMIUM:
+        sys.exit("Chromium is not installed: install it, for example with apt-get.")
+    if not numbers:
+        pictures_of_readme()
+    lessons = [p for p in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if PICTURE.search(p.read_text())]
+    pictures_of_lessons([p for p in lessons if not numbers or p.stem[:2] in numbers])
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
