@@ -229,6 +229,32 @@ def test_pictures_pasted_into_prose_are_shown(tmp_path: Path):
     ] * 2
 
 
+def test_a_page_begins_with_a_list_of_its_sections(tmp_path: Path):
+    titles = ["What is read?", "Is `a < b`?", "What came out?"]
+    sections = [new_markdown_cell(f"## {title}\n\nText.") for title in titles]
+    page = page_of(tmp_path, new_markdown_cell("# 1. Test"), *sections)
+    links = page.nav.find_all("a")
+    assert [link.text for link in links] == ["What is read?", "Is a < b?", "What came out?"]
+    assert all(page.find(id=link["href"].removeprefix("#")).name == "h2" for link in links)
+
+
+def test_a_page_of_few_sections_needs_no_list_of_them(tmp_path: Path):
+    assert not page_of(tmp_path, new_markdown_cell("# 1. Test\n\n## One\n\n## Two")).nav
+
+
+@pytest.mark.parametrize(
+    ("address", "leads_to"),
+    [
+        ("02_next.ipynb", "02_next.html"),
+        ("02_next.ipynb#Why?", "02_next.html#Why?"),
+        ("https://example.org/a.ipynb", "https://example.org/a.ipynb"),
+    ],
+)
+def test_links_between_notebooks_lead_to_their_pages(tmp_path: Path, address: str, leads_to: str):
+    page = page_of(tmp_path, new_markdown_cell(f"Next: [2. Next]({address})"))
+    assert page.find("a", string="2. Next")["href"] == leads_to
+
+
 def test_mathematics_is_drawn_by_the_browser_itself(tmp_path: Path):
     prose = "# Of $x^2$\n\n$$\\frac{a}{b}$$\n\n\\begin{align}c&=d\\end{align} and $\\broken{$"
     page = page_of(tmp_path, new_markdown_cell(prose))

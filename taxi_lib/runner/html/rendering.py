@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -30,6 +31,8 @@ _MOST_ENVIRONMENTS = 500
 _LONGEST_FORMULA = 2000
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_SECTION = re.compile(r'<h2 id="([^"<>]{1,200})">(.{1,500}?)<a href="#')
+_FEWEST_SECTIONS, _MOST_SECTIONS = 3, 40  # of a page with a list of them
 _BAR = 20  # characters
 _DEEPEST_BOX = 10  # boxes within boxes
 
@@ -45,6 +48,7 @@ class RenderedNotebook:
         self.left, self.left_for_pictures = _MOST, _MOST_IN_PICTURES
         self.widgets = _widget_states(notebook.metadata)
         cells = [self._cell(cell) for cell in notebook.cells]
+        _add_contents([cell for cell in cells if cell.cell_type == "markdown"])
         self.notebook = NotebookNode(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)
 
     def _cell(self, cell: NotebookNode) -> NotebookNode:
@@ -156,6 +160,15 @@ class RenderedNotebook:
         return f'<div class="{written.scope[1:]}">{written.html}</div>'
 
 
+def _add_contents(prose: list[NotebookNode]) -> None:
+    """Put a list of links to the sections below the first piece of prose."""
+    sections = [heading for cell in prose for heading in _SECTION.findall(cell.source)]
+    if _FEWEST_SECTIONS <= len(sections) <= _MOST_SECTIONS:
+        plain = ((name, re.sub(r"<[^>]*>", "", text)) for name, text in sections)
+        items = (f'<li><a href="#{name}">{text}</a></li>' for name, text in plain)
+        prose[0].source += f"<nav><p>On this page:</p><ul>{''.join(items)}</ul></nav>"
+
+
 def _notice(what: str) -> Fragment:
     fragment = Fragment(f"<p>[… {what}: open the notebook …]</p>")
     fragment.live = True  # another form of the output is better
@@ -234,6 +247,12 @@ class _Renderer(IPythonRenderer):
 
     def _embed_image_or_attachment(self, src: str) -> str:
         return src
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        # The page of another notebook of the run lies beside this one.
+        if not urlsplit(url).scheme:
+            url = re.sub(r"\.ipynb(?=$|#)", ".html", url)
+        return super().link(text, url, title)
 
 
 def _widget_states(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
