@@ -7,11 +7,12 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "then_and_now.md"
-HEADING = "## Then and now"
+HEADING = re.compile(r"## (?:MLflow t|T)hen and now")
 OPENING = """# Then and now: Prefect 2 to 3
 
-What the course wrote for Prefect 2.10, what that does today, and how you write it in Prefect 3.
-Each table comes from the end of its lesson, where the new spelling runs.
+The course is module 3, orchestration, of DataTalksClub's [MLOps Zoomcamp](https://github.com/DataTalksClub/mlops-zoomcamp), in its cohorts of 2022 and 2023.
+These tables show what it wrote for Prefect 2.10, what that does today, and how you write it in Prefect 3.
+Each table comes from the end of its lesson, which runs the new spelling or says "not run here".
 `tools/then_and_now.py` collects them.
 """
 
@@ -23,7 +24,7 @@ def collect(folder: Path) -> str:
         prose = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
         title = prose[0].splitlines()[0].removeprefix("# ")
         for source in prose:
-            if source.startswith(HEADING):
+            if HEADING.match(source):
                 table = "\n".join(line for line in source.splitlines() if line.startswith("|"))
                 section = f"## [{title}]({path.name})\n\n{table}\n"
                 sections.append(re.sub(r"\]\((?=[^)/:]+\.ipynb)", "](../notebooks/", section))
