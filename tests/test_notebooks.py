@@ -252,6 +252,24 @@ def test_a_lesson_ends_with_then_and_now(path: Path):
     assert len(rows) >= 4 and all(row.count(" | ") == 2 for row in rows)
 
 
+def code_of(path: Path) -> str:
+    return "\n".join(cell.source for cell in cells_of(path, "code"))
+
+
+@EVERY_LESSON
+def test_what_is_written_today_is_run_in_the_lesson_or_marked_as_not_run(path: Path):
+    tables = [c.source for c in cells_of(path, "markdown") if "hen and now\n" in c.source]
+    rows = [line for table in tables for line in table.splitlines() if line.startswith("| ")]
+    for row in (row for row in rows if "not run here" not in row):
+        today = row.strip("| ").split(" | ")[-1]
+        code = code_of(path)
+        for other in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", row):  # "lesson 7 runs it"
+            code += code_of(path.parent / other)
+        spans = re.findall(r"`([^`]+)`", today)
+        words = {w for s in spans for w in re.findall(r"(?<![A-Za-z])[a-z]\w{2,}", s)}
+        assert {word for word in words if word not in code} == set(), row
+
+
 @EVERY_LESSON
 def test_links_lead_to_lessons_that_are_there(path: Path):
     text = "".join(cell.source for cell in cells_of(path, "markdown"))
