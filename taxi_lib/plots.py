@@ -43,6 +43,8 @@ def show(figure: Figure, alt: str) -> None:
 def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: str) -> Figure:
     """Draw how often each pair of actual and predicted minutes occurs, and a perfect model's line.
 
+    Both axes show 0 to 60 minutes; the legend counts the predictions that this leaves out.
+
     Parameters
     ----------
     actual, predicted : numpy.ndarray, shape (n,)
@@ -58,9 +60,12 @@ def predicted_against_actual(actual: np.ndarray, predicted: np.ndarray, title: s
     axes.plot([0, 60], [0, 60], color="black", linestyle="--", linewidth=1.5, label="perfect")
     axes.set(xlim=(0, 60), ylim=(0, 60), title=title)
     axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
+    outside = int(((np.asarray(predicted) < 0) | (np.asarray(predicted) > 60)).sum())
+    if outside:
+        axes.plot([], [], " ", label=f"{outside:,} predictions are outside")
     axes.legend(loc="upper left")
     if bins.get_array().any():  # no scale if all trips are outside
-        figure.colorbar(bins, label="trips")
+        figure.colorbar(bins, label="trips (log scale)")
     return figure
 
 

@@ -163,6 +163,9 @@ def environment() -> dict[str, str]:
         # XGBoost's threads spin while they wait for each other. Beside one busy process on two
         # cores, a training of 8 s takes 60 s so, and 15 s when they stop spinning early.
         "GOMP_SPINCOUNT": "1000",
+        # Sums in linear algebra depend on the number of threads, and a solver that stops early
+        # carries that into the third digit: one thread gives the same figures everywhere.
+        "OPENBLAS_NUM_THREADS": "1",
     }
     direct = os.environ.get("NO_PROXY", "").split(",")
     folders = {
@@ -183,7 +186,7 @@ def environment() -> dict[str, str]:
 def use_workspace() -> None:
     """Set :func:`environment` for this process, and make the runs folder.
 
-    Call it before you import Prefect, MLflow or XGBoost, which read their variables at import.
+    Call it before you import NumPy, Prefect, MLflow or XGBoost: they read theirs at import.
 
     Raises
     ------

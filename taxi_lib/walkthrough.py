@@ -160,6 +160,4 @@ def _cores() -> int:
 def _threads(jobs: int) -> dict[str, str]:
     """Return how many threads each kernel may use: all kernels together, as many as cores."""
     each = max(1, _cores() // jobs)
-    # Sums in linear algebra depend on the number of threads: always one, for the same results.
-    ours = {"OMP_NUM_THREADS": str(each), "OPENBLAS_NUM_THREADS": "1"}
-    return {name: os.environ.get(name, count) for name, count in ours.items()}
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(each))}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from support import ROOT
-from taxi_lib import features
+from taxi_lib import features, settings
 from taxi_lib.errors import DataError
 from taxi_lib.trips.data import read_trips
 from taxi_lib.trips.sources import fetch_months
@@ -21,7 +21,7 @@ TEN_MINUTES = pd.Timedelta(minutes=10)
 
 
 def month_of(first: str, seed: int, rows: int = 400) -> pd.DataFrame:
-    """Make up a small month: some hundred rides between a few zones."""
+    """Make up a small month: some hundred trips between a few zones."""
     rng = np.random.default_rng(seed)
     pickup = pd.Series(
         pd.Timestamp(first) + pd.to_timedelta(rng.integers(28 * 86400, size=rows), "s")
@@ -61,14 +61,14 @@ def gaps(trips: pd.DataFrame) -> pd.DataFrame:
 
 BOTH, ONE = ["2021-03", "2021-04"], ["2021-04"]
 ODD: dict[str, tuple[Change, list[str]]] = {
-    "few rides": (lambda trips: trips.head(8), BOTH),
-    "one ride": (lambda trips: trips[trips["trip_distance"] == 3].head(1), BOTH),
-    "rides at nine only": (at_nine, BOTH),
+    "few trips": (lambda trips: trips.head(8), BOTH),
+    "one trip": (lambda trips: trips[trips["trip_distance"] == 3].head(1), BOTH),
+    "trips at nine only": (at_nine, BOTH),
     "one pair": (lambda trips: trips.assign(PULocationID=74, DOLocationID=75), BOTH),
     "pairs never met": (lambda trips: trips.assign(PULocationID=1, DOLocationID=2), ONE),
     "no distances": (lambda trips: trips.assign(trip_distance=0.0), BOTH),
-    "far rides": (lambda trips: trips.assign(trip_distance=trips["trip_distance"] + 30), ONE),
-    "rides of ten minutes": (lambda t: t.assign(**{TIMES[1]: t[TIMES[0]] + TEN_MINUTES}), BOTH),
+    "far trips": (lambda trips: trips.assign(trip_distance=trips["trip_distance"] + 30), ONE),
+    "trips of ten minutes": (lambda t: t.assign(**{TIMES[1]: t[TIMES[0]] + TEN_MINUTES}), BOTH),
     "gaps": (gaps, BOTH),
     "gaps in one": (gaps, ONE),
 }
@@ -93,6 +93,7 @@ def test_lesson_1_reads_odd_months_as_the_library_does(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, change: Change, changed: list[str]
 ):
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(settings, "use_workspace", lambda: None)  # this process has its own
     for seed, month in enumerate(BOTH):
         trips = month_of(month, seed)
         path = data_dir / f"green_tripdata_{month}.parquet"
@@ -103,7 +104,10 @@ def test_lesson_1_reads_odd_months_as_the_library_does(
     assert lesson["unseen"].sum() == features.count_unseen(train, val)
 
 
-def test_lesson_1_is_stopped_by_a_month_of_which_nothing_can_be_kept(data_dir: Path):
+def test_lesson_1_is_stopped_by_a_month_of_which_nothing_can_be_kept(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settings, "use_workspace", lambda: None)
     for seed, month in enumerate(BOTH):
         path = data_dir / f"green_tripdata_{month}.parquet"
         month_of(month, seed).assign(PULocationID=0).to_parquet(path)
