@@ -17,8 +17,16 @@ from taxi_lib.services.waiting import wait_for
 __all__ = ["logs_of", "tasks_of", "temporary_names", "wait_for"]
 
 
-def tasks_of(run_id: UUID) -> list[TaskRun]:
-    """Return the task runs of a flow run that has ended, in the order in which they began."""
+def tasks_of(run_id: UUID, count: int = 0) -> list[TaskRun]:
+    """Return the task runs of a flow run that has ended, in the order in which they began.
+
+    Parameters
+    ----------
+    run_id : uuid.UUID
+        The flow run.
+    count : int
+        How many there are at least: waits for them, because the server learns of a task run later.
+    """
     this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
     known: set[UUID] = set()
 
@@ -27,11 +35,16 @@ def tasks_of(run_id: UUID) -> list[TaskRun]:
         runs = client.read_task_runs(flow_run_filter=this)
         before = set(known)
         known.update(run.id for run in runs)
-        complete = known == before and all(run.state and run.state.is_final() for run in runs)
-        return runs if complete else []
+        complete = known == before and len(runs) >= count
+        return runs if complete and all(_has_ended(run) for run in runs) else []
 
     with get_client(sync_client=True) as client:
         return sorted(wait_for(all_ended, pause=0.5), key=lambda run: run.start_time or run.created)
+
+
+def _has_ended(run: TaskRun) -> bool:
+    """Return whether a task run has ended, or will never begin."""
+    return bool(run.state) and (run.state.is_final() or run.state.name == "NotReady")
 
 
 def logs_of(run_id: UUID) -> list[Log]:
