@@ -304,7 +304,7 @@ def test_imports_stand_in_one_cell(path: Path):
     def imports(cell: NotebookNode) -> bool:
         if cell.source.startswith("%%writefile"):
             return False
-        tree = ast.parse(re.sub(r"^outcome = await ", "", cell.source, flags=re.MULTILINE))
+        tree = ast.parse(re.sub(r"^(%.*|outcome = await )", "", cell.source, flags=re.MULTILINE))
         return any(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)
 
     ids = [cell.id for cell in cells_of(path, "code") if imports(cell)]

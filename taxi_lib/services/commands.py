@@ -39,6 +39,7 @@ def shell(
     bin_folder = str(Path(sys.executable).parent)
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
     env = os.environ | plain | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env.pop("FORCE_COLOR", None)  # a notebook's kernel sets it: tables would be 80 columns wide
     env |= {"PWD": str(cwd.absolute())} if cwd else {}  # as a shell does after cd
     say = print if show else (lambda *_, **__: None)
     say(f"$ {command}", flush=True)

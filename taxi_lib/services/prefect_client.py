@@ -8,13 +8,13 @@ from uuid import UUID
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters, sorting
-from prefect.client.schemas.objects import Log, TaskRun
+from prefect.client.schemas.objects import Log, State, TaskRun
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.waiting import wait_for
 
-__all__ = ["logs_of", "tasks_of", "temporary_names", "wait_for"]
+__all__ = ["logs_of", "states_of", "tasks_of", "temporary_names", "wait_for"]
 
 
 def tasks_of(run_id: UUID, count: int = 0) -> list[TaskRun]:
@@ -45,6 +45,17 @@ def tasks_of(run_id: UUID, count: int = 0) -> list[TaskRun]:
 def _has_ended(run: TaskRun) -> bool:
     """Return whether a task run has ended, or will never begin."""
     return bool(run.state) and (run.state.is_final() or run.state.name == "NotReady")
+
+
+def states_of(task_run_id: UUID) -> list[State]:
+    """Return every state of a task run that has ended, in order."""
+
+    def complete() -> list[State]:
+        states = client.read_task_run_states(task_run_id)
+        return states if any(state.is_final() for state in states) else []
+
+    with get_client(sync_client=True) as client:
+        return sorted(wait_for(complete), key=lambda state: state.timestamp)
 
 
 def logs_of(run_id: UUID) -> list[Log]:

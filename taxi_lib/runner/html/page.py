@@ -32,6 +32,8 @@ _TEMPLATE = f"""
 <style>
 /* nbconvert's own breaks long lines of output in the middle of a word */
 div pre {{word-break: normal !important; overflow-wrap: anywhere}}
+/* a line of Prefect's log is an output that would not wrap */
+.jp-RenderedHTML pre {{white-space: pre-wrap !important}}
 /* an output stays within its place, whatever its style says */
 .jp-OutputArea-output, .jp-MarkdownOutput {{contain: paint}}
 {{{{ resources.own_style }}}}</style>
