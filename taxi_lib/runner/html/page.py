@@ -34,6 +34,8 @@ _TEMPLATE = f"""
 div pre {{word-break: normal !important; overflow-wrap: anywhere}}
 /* a line of Prefect's log is an output that would not wrap */
 .jp-RenderedHTML pre {{white-space: pre-wrap !important}}
+/* code that an output shows, such as a function's source */
+.jp-OutputArea-output pre {{font-family: var(--jp-code-font-family)}}
 /* an output stays within its place, whatever its style says */
 .jp-OutputArea-output, .jp-MarkdownOutput {{contain: paint}}
 {{{{ resources.own_style }}}}</style>
