@@ -22,7 +22,13 @@ def add_pair(trips: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame, shape (n, k + 1)
-        A copy; an example of ``PU_DO`` is ``"74_75"``.
+        A copy with the new column.
+
+    Examples
+    --------
+    >>> trips = pd.DataFrame({"PULocationID": [74], "DOLocationID": [75]})
+    >>> add_pair(trips)["PU_DO"].tolist()
+    ['74_75']
     """
     pair = trips["PULocationID"].astype(str) + "_" + trips["DOLocationID"].astype(str)
     return trips.assign(PU_DO=pair)

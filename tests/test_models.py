@@ -1,3 +1,5 @@
+import doctest
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction import DictVectorizer
@@ -13,6 +15,10 @@ def trips():
 
 def test_a_pair_is_the_text_of_its_zones(trips):
     assert trips["PU_DO"].tolist() == ["74_75", "74_75", "75_74", "41_42", "42_41"]
+
+
+def test_the_example_of_a_pair_is_true():
+    assert doctest.testmod(features) == (0, 2)
 
 
 def test_the_matrix_is_the_one_of_the_courses_vectoriser(trips):
