@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
-from papermill.parameterize import parameterize_notebook
+from nbformat.v4 import new_code_cell
 from PIL import Image, ImageChops
 
 from taxi_lib import services, settings
@@ -54,8 +54,8 @@ def pictures_in(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
 def executed(lesson: Path) -> nbformat.NotebookNode:
     """Run a lesson so that what it makes stays, and return it with its outputs."""
     notebook = nbformat.read(lesson, as_version=4)
-    if any("\nkeep: bool" in f"\n{cell.source}" for cell in notebook.cells):
-        notebook = parameterize_notebook(notebook, {"keep": True})
+    declared = next(n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(declared + 1, new_code_cell("keep = True"))
     where = {"metadata": {"path": str(lesson.parent)}}
     return NotebookClient(notebook, timeout=400, kernel_name="python3", resources=where).execute()
 
@@ -115,7 +115,8 @@ def pictures_of_lessons(lessons: list[Path]) -> None:
         os.environ["TAXI_RUNS_DIR"] = str(folder / "runs")
         settings.use_workspace()
         stack.enter_context(services.prefect_server())
-        stack.enter_context(services.mlflow_page())
+        if any("mlflow" in lesson.stem for lesson in lessons):
+            stack.enter_context(services.mlflow_page())
         for lesson in lessons:
             for name, link in pictures_in(executed(lesson)):
                 save(photograph(link, folder), name)

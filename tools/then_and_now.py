@@ -8,10 +8,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "then_and_now.md"
 HEADING = re.compile(r"## (?:MLflow t|T)hen and now")
-OPENING = """# Then and now: Prefect 2 to 3
+COURSE = "[MLOps Zoomcamp](https://github.com/DataTalksClub/mlops-zoomcamp)"
+OPENING = f"""# Then and now: Prefect 2 to 3
 
-The course is module 3, orchestration, of DataTalksClub's [MLOps Zoomcamp](https://github.com/DataTalksClub/mlops-zoomcamp), in its cohorts of 2022 and 2023.
-These tables show what it wrote for Prefect 2.10, what that does today, and how you write it in Prefect 3.
+The course is module 3, orchestration, of DataTalksClub's {COURSE}, in its cohorts of 2022 and 2023.
+These tables show its code for Prefect 2.10, what that does today, and the code for Prefect 3.
 Each table comes from the end of its lesson, which runs the new spelling or says "not run here".
 `tools/then_and_now.py` collects them.
 """
