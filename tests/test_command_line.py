@@ -76,7 +76,7 @@ def test_an_argument_that_is_no_text_is_refused(refused_command: Callable, argum
         (["run", "-p", "train_month"], "-p takes name=value, not 'train_month'"),
         (["run", "--source", "local", "-p", "source=tlc"], "Say the source once"),
         (["run", "01", "-p", "quick=true"], "None of these notebooks takes a parameter 'quick'"),
-        (["run", "09", "-p", "boost_rounds=0"], "boost_rounds is '0', expected int, 1 or more"),
+        (["run", "10", "-p", "boost_rounds=0"], "boost_rounds is '0', expected int, 1 or more"),
         (["run", "-p", "val_month=2099-01"], "val_month is '2099-01', which has not begun"),
         (["run", "--resume", "01"], "--resume asks again for what that run was asked for"),
         (["run", "--resume", "--run-dir", "/nowhere"], "There is no run to go on with in /nowhere"),

@@ -250,11 +250,13 @@ def test_a_server_is_started_by_its_first_user_and_joined_by_its_second(tmp_path
         "    del os.environ['PREFECT_API_URL']\n"
         "    with prefect_server() as second:\n"
         "        os.environ['PREFECT_API_URL'] += '/'  # as Prefect's own client writes it\n"
-        "        with process_worker('alone') as worker:\n    "
+        "        with process_worker('alone', say=print) as worker:\n    "
         "        print(first, second, worker)\n"
     )
     env = f"env PREFECT_HOME={tmp_path / 'home'} python -c"
-    first, second, worker = shell(f'{env} "{code}"', show=False).split()
+    said, printed = shell(f'{env} "{code}"', show=False).splitlines()
+    assert said == "$ prefect worker start --pool alone --type process"
+    first, second, worker = printed.split()
     assert first == second and worker.startswith("worker-")
     assert is_free(port_of(first.removesuffix("/api")))
     record = json.loads((tmp_path / "home" / "server.lock").read_text())

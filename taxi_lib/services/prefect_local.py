@@ -99,7 +99,7 @@ def shared_server(
 
 
 @contextmanager
-def process_worker(pool: str) -> Iterator[str]:
+def process_worker(pool: str, say: Callable[[str], object] = lambda line: None) -> Iterator[str]:
     """Join the worker of a pool, or start one; yield its name.
 
     It makes the pool if need be, and runs each flow run as a process on this machine.
@@ -108,6 +108,8 @@ def process_worker(pool: str) -> Iterator[str]:
     ----------
     pool : str
         A work pool of type ``process`` on the server of :func:`prefect_server`.
+    say : callable
+        Called with the command that would start the worker in a terminal.
 
     Raises
     ------
@@ -133,6 +135,7 @@ def process_worker(pool: str) -> Iterator[str]:
 
     server = f"{crc32(address.encode()):08x}"  # another server may have a pool of the same name
     lock_file = Path(env["PREFECT_HOME"]) / "workers" / f"{pool}-{server}.lock"
+    say(f"$ prefect worker start --pool {pool} --type process")
     with shared_program(lock_file, command, is_online) as name:
         yield name
 
