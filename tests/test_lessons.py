@@ -2,13 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from urllib.error import HTTPError
 
+import nbformat
 import pytest
 
 from support import ROOT
+from taxi_lib import services
+from taxi_lib.services.ports import post_json
 
 # Run the code of a notebook, and print a variable of it.
 RUN = """
@@ -36,3 +42,37 @@ def test_lesson_1_gives_the_same_digits_with_one_thread_and_with_two(runs_dir: P
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         found.append(json.loads(run.stdout.splitlines()[-1]))
     assert found[0] == found[1]
+
+
+def test_lesson_12_recommends_a_trigger_that_prefect_takes():
+    from prefect.events import EventTrigger
+    from prefect.events.schemas.automations import Posture
+
+    lesson = next((ROOT / "notebooks").glob("12_*.ipynb"))
+    (prose,) = (c.source for c in nbformat.read(lesson, as_version=4).cells if c.id == "who-md")
+    (code,) = re.findall(r"```python\n(.*?)```", prose, flags=re.DOTALL)
+    code = code.replace("\nEventTrigger(", "\ntrigger = EventTrigger(")
+    scope = {"EventTrigger": EventTrigger, "Posture": Posture, "timedelta": timedelta}
+    exec(code, scope)
+    assert scope["trigger"].expect == scope["ends"] | scope["trigger"].after
+    assert scope["trigger"].within.total_seconds() == 90
+
+
+@pytest.mark.slow
+def test_lesson_12_is_right_about_notifications_and_mail_of_prefect_2(prefect_api: str):
+    from prefect import flow
+    from prefect_email import EmailServerCredentials, email_send_message
+
+    with pytest.raises(HTTPError, match="404"):
+        post_json(f"{prefect_api}/flow_run_notification_policies/filter", {})
+    with services.mail_server() as inbox:
+        server = {"smtp_server": inbox.host, "smtp_port": inbox.port, "smtp_type": "INSECURE"}
+        credentials = EmailServerCredentials(**server)
+
+        @flow
+        def plain() -> None:
+            email_send_message("a subject", "a text", credentials, email_to="you@example.org")
+
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            state = plain(return_state=True)
+        assert state.is_completed() and inbox.messages == []
