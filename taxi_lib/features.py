@@ -42,7 +42,7 @@ def count_unseen(train: pd.DataFrame, val: pd.DataFrame) -> int:
 def keep_zeros() -> Pipeline:
     """Return a transformer from one column to a sparse matrix that stores its zeros.
 
-    Sparse matrices usually leave zeros out, and XGBoost takes values that are left out for
+    Sparse matrices usually leave zeros out, and XGBoost treats values that are left out as
     missing: a trip of 0 miles would become a trip of unknown length.
 
     It consists of functions of NumPy and SciPy only, so that models with it can be loaded without
