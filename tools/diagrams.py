@@ -54,24 +54,24 @@ DIAGRAMS = {
         add -> flow [ltail=cluster_plain lhead=cluster_flow style=bold label="four decorators"]
     """,
     "07_states": f"""
-        pending [label="Pending"]; running [label="Running"]
+        pending [label="Pending"]; running [label="Running\\nor Retrying"]
         done [label="Completed" fillcolor="{GOOD}"]
         retry [label="AwaitingRetry" fillcolor="{WAITS}"]
         failed [label="Failed" fillcolor="{BAD}"]
         late [label="TimedOut\\n(a Failed)" fillcolor="{BAD}"]
-        behind [label="NotReady\\n(the tasks behind it)" fillcolor="{PLAIN}"]
-        pending -> running
+        behind [label="NotReady" fillcolor="{PLAIN}"]
+        pending -> behind [label="an input has failed"]
+        pending -> running [label="begins"]
         running -> done [label="returns"]
-        running -> retry [label="raises, tries left"]
+        running -> retry [label="fails, retries left"]
         retry -> running [label="after its delay"]
-        running -> failed [label="raises, no try left"]
-        running -> late [label="over its timeout"]
-        failed -> behind
+        running -> failed [label="exception, no retry left"]
+        running -> late [label="timeout, no retry left"]
     """,
     "08_cache_key": f"""
         inputs [label="arguments\\nINPUTS" fillcolor="{PLAIN}"]
         source [label="source code\\nTASK_SOURCE" fillcolor="{PLAIN}"]
-        own [label="your function\\ncache_key_fn" fillcolor="{PLAIN}"]
+        own [label="your function\\nfrom_cache_key_fn" fillcolor="{PLAIN}"]
         key [label="cache key"]
         known [label="a result under\\nthis key?" shape=diamond style=filled margin="0.02,0.02"]
         kept [label="Cached\\nthe kept result" fillcolor="{GOOD}"]
@@ -96,7 +96,7 @@ DIAGRAMS = {
     """,
     "11_scheduled_time": f"""
         schedule [label="schedule\\n0 9 3 * *"]
-        run [label="flow run of 3 March\\nscheduled_start_time" peripheries=2]
+        run [label="flow run of 3 May\\nscheduled_start_time" peripheries=2]
         months [label="train on January,\\nvalidate on February" fillcolor="{GOOD}"]
         late [label="started hours late,\\nor years later by a backfill" fillcolor="{WAITS}"]
         clock [label="the clock\\ndatetime.now()" fillcolor="{BAD}"]
@@ -120,7 +120,7 @@ DIAGRAMS = {
         letter [label="message,\\nor another run" fillcolor="{GOOD}"]
         killed [label="process killed:\\nno hook is called" fillcolor="{BAD}"]
         flow -> events [label="state"]
-        killed -> events [label="silence, too" style=dashed]
+        killed -> automation [label="no event comes" style=dashed]
         {{hook automation}} -> letter
     """,
     "13_notebook_as_step": f"""

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,13 +51,18 @@ def pictures_in(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
             yield name, link
 
 
-def executed(lesson: Path) -> nbformat.NotebookNode:
-    """Run a lesson so that what it makes stays, and return it with its outputs."""
+@contextmanager
+def executed(lesson: Path) -> Iterator[nbformat.NotebookNode]:
+    """Run a lesson and yield it with its outputs; what it made goes when the block ends."""
     notebook = nbformat.read(lesson, as_version=4)
     declared = next(n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     notebook.cells.insert(declared + 1, new_code_cell("keep = True"))
     where = {"metadata": {"path": str(lesson.parent)}}
-    return NotebookClient(notebook, timeout=400, kernel_name="python3", resources=where).execute()
+    client = NotebookClient(notebook, timeout=400, kernel_name="python3", resources=where)
+    with client.setup_kernel():
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+        yield notebook
 
 
 def page_of_walkthrough(api: str) -> str:
@@ -118,8 +123,9 @@ def pictures_of_lessons(lessons: list[Path]) -> None:
         if any("mlflow" in lesson.stem for lesson in lessons):
             stack.enter_context(services.mlflow_page())
         for lesson in lessons:
-            for name, link in pictures_in(executed(lesson)):
-                save(photograph(link, folder), name)
+            with executed(lesson) as notebook:
+                for name, link in pictures_in(notebook):
+                    save(photograph(link, folder), name)
 
 
 def pictures_of_readme() -> None:
