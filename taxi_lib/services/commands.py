@@ -44,7 +44,8 @@ def shell(
     say = print if show else (lambda *_, **__: None)
     say(f"$ {command}", flush=True)
     status, output = _run(split(command), env, cwd, seconds)
-    say(f"{output}\n" if output else "")
+    if output:
+        say(f"{output}\n")
     if status != expect:
         raise TaxiError(
             f"{command!r} ended with status {status}, expected {expect}: {output[-500:]}"
