@@ -58,20 +58,22 @@ _SKOPS = "model.skops"  # the file with the model
 _FINGERPRINTS = "taxi.files"  # a tag of each model: its files' SHA-256, by file name
 
 
-def use_store(experiment: str = EXPERIMENT) -> str:
-    """Let MLflow use the workbook's store and an experiment, made if need be; return its id.
+def make_store(experiment: str = EXPERIMENT) -> str:
+    """Make the workbook's store and an experiment in it if need be; return the store's address.
 
     Raises
     ------
     TaxiError
         When the store's file is no store, is damaged, or cannot be written to.
     """
-    mlflow.set_tracking_uri(settings.tracking_uri())
+    uri = settings.tracking_uri()
+    mlflow.set_tracking_uri(uri)
     os.environ.update(settings.artifact_root())
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # not each table
     store = settings.store_file()
     if not store:
-        return _enter(experiment)  # on a server, which looks after its store itself
+        _make_experiment(experiment)  # on a server, which looks after its store itself
+        return uri
     store.parent.mkdir(parents=True, exist_ok=True)
     _check_writable(store)
     # One process at a time: two that create a SQLite store at once can leave it unusable.
@@ -80,11 +82,18 @@ def use_store(experiment: str = EXPERIMENT) -> str:
             _make(store)
             for change in mlflow_store.move_out():
                 _log.warning(change)
-            return _enter(experiment, (store.parent / "mlartifacts" / experiment).as_uri())
+            _make_experiment(experiment, (store.parent / "mlartifacts" / experiment).as_uri())
         except Exception as error:  # SQLAlchemy's, Alembic's or MLflow's
             if refusal := _diagnosis(store, str(error)):
                 raise refusal from error
             raise
+    return uri
+
+
+def use_store(experiment: str = EXPERIMENT) -> str:
+    """Let MLflow use the store and an experiment of :func:`make_store`; return its id."""
+    make_store(experiment)
+    return mlflow.set_experiment(experiment).experiment_id
 
 
 def _check_writable(store: Path) -> None:
@@ -129,8 +138,8 @@ def _make(store: Path) -> None:
     mlflow.MlflowClient().search_experiments(max_results=1)
 
 
-def _enter(experiment: str, artifacts: str | None = None) -> str:
-    """Make an experiment active, after creating or restoring it if need be; return its id."""
+def _make_experiment(experiment: str, artifacts: str | None = None) -> None:
+    """Create or restore an experiment if need be."""
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
@@ -140,7 +149,6 @@ def _enter(experiment: str, artifacts: str | None = None) -> str:
     elif found.lifecycle_stage == LifecycleStage.DELETED:
         client.restore_experiment(found.experiment_id)
         _log.warning("MLflow's experiment %s was deleted: it is back, with its runs.", experiment)
-    return mlflow.set_experiment(experiment).experiment_id
 
 
 def log_pipeline(model: Pipeline, trips: pd.DataFrame, name: str = "model") -> ModelInfo:

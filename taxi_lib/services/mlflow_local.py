@@ -24,6 +24,8 @@ _POLICY = (
 _SWITCHES = {
     "mlflow.settings.telemetry.enabled_v1": False,
     "mlflow.telemetry.info.alert.dismissed_v1": True,  # "MLflow collects usage data"
+    "mlflow.workflowType_v1": "machine_learning",  # or a run is shown without its metrics
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # it needs a language model
 }
 
 
