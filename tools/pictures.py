@@ -136,7 +136,7 @@ def pictures_of_readme() -> None:
         sys.exit("The last run has no lesson 1: say `make run`.")
     with TemporaryDirectory() as folder, services.prefect_server() as api:
         save(photograph(page_of_walkthrough(api), Path(folder)), "walkthrough.png")
-    save(figure_of(lesson, FIGURE), "lesson_01_densities.png")
+    save(figure_of(lesson, FIGURE), "01_distribution.png")
 
 
 def main(numbers: list[str]) -> None:
