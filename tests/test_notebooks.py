@@ -150,9 +150,11 @@ def test_a_lesson_has_three_exercises(path: Path):
 @EVERY_LESSON
 def test_a_lesson_leads_to_the_one_before_and_the_one_after(path: Path):
     place = LESSONS.index(path)
-    around = [lesson.name for lesson in LESSONS[max(place - 1, 0) : place + 2] if lesson != path]
+    around = [lesson for lesson in LESSONS[max(place - 1, 0) : place + 2] if lesson != path]
+    titles = [cells_of(lesson)[0].source.splitlines()[0].removeprefix("# ") for lesson in around]
     last = cells_of(path)[-1].source
-    assert re.findall(r"^(?:Previous|Next): \[.+?\]\((.+?)\)", last, re.MULTILINE) == around
+    links = re.findall(r"^(?:Previous|Next): \[(.+?)\]\((.+?)\)", last, re.MULTILINE)
+    assert links == [(title, x.name) for title, x in zip(titles, around, strict=True)]
 
 
 @EVERY_LESSON
