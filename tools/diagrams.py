@@ -132,7 +132,7 @@ DIAGRAMS = {
             step -> kernel [label="with\\nparameters"]
         }}
         copy [label="executed copy\\nwith outputs" fillcolor="{GOOD}"]
-        check [label="did every\\ncell run?" fillcolor="{WAITS}"]
+        check [label="exit status 0?\\nevery cell begun?\\nno error?" fillcolor="{WAITS}"]
         task -> step
         kernel -> copy -> check
     """,
@@ -140,7 +140,7 @@ DIAGRAMS = {
         asked [label="python -m\\ntaxi_lib run" fillcolor="{PLAIN}"]
         contracts [label="contracts\\nchecked,\\nmonths found"]
         known [label="nothing changed\\nsince the\\nlast run?" fillcolor="{WAITS}"]
-        kernels [label="kernels,\\none per core" peripheries=2]
+        kernels [label="kernels,\\nup to --jobs" peripheries=2]
         record [label="runs/…\\nnotebook, page,\\nlog, record" fillcolor="{GOOD}"]
         asked -> contracts -> known
         known -> record [label="yes: taken over"]
