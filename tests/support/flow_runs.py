@@ -69,6 +69,9 @@ def on_the_server() -> set[str]:
             "variable": client.read_variables(),
             "limit": client.read_global_concurrency_limits(limit=200),
         }
+    # A deployment's own limit goes with it, and is named by its id.
+    owned = {f"deployment:{deployment.id}" for deployment in found["deployment"]}
+    found["limit"] = [limit for limit in found["limit"] if limit.name not in owned]
     return {f"{kind} {thing.name}" for kind, things in found.items() for thing in things}
 
 
