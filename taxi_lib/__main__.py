@@ -12,6 +12,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
     del sys.path[0]
 # isort: split (the imports below come after that)
+import atexit
 import gc
 import time
 from contextlib import suppress
@@ -295,17 +296,33 @@ def _on_interrupt(message: str) -> None:
         signal.signal(signal.SIGINT, stop)
 
 
+def _end_as_interrupted() -> None:
+    """End with status 130 if Ctrl-C was pressed.
+
+    Python would end by a signal if the interrupt fell into an ``exec``, such as a dataclass's,
+    even if it was caught.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+
+
 def main() -> None:
     """Run the command line; a refusal is one sentence and exit status 2, a run cut short 1."""
-    _on_interrupt("Stopped.\n")
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a background job of a shell
+        atexit.register(_end_as_interrupted)  # the first one registered is the last one called
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # its encoding may lack some characters
             stream.reconfigure(errors="backslashreplace")
     try:
+        _on_interrupt("Stopped.\n")
         app(list(map(_as_text, sys.argv[1:])))
     except (TaxiError, BrokenOffError) as error:
         say(error, sys.stderr)
         sys.exit(2 if isinstance(error, TaxiError) else 1)
+    except KeyboardInterrupt:  # before the command itself began, which ends so by itself
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -223,6 +223,20 @@ def test_a_server_that_does_not_answer_is_not_joined(monkeypatch: pytest.MonkeyP
         services.prefect_server().__enter__()
 
 
+@pytest.mark.parametrize("own", [None, "http://127.0.0.1:4200/mine"])
+def test_links_lead_to_the_page_of_a_server_that_is_joined(
+    monkeypatch: pytest.MonkeyPatch, prefect_server: str, own: str | None
+):
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    monkeypatch.delenv("PREFECT_UI_URL", raising=False)
+    if own:
+        monkeypatch.setenv("PREFECT_UI_URL", own)
+    with services.prefect_server():
+        page = os.environ["PREFECT_UI_URL"]
+    assert page == (own or prefect_server.removesuffix("/api") + "/v2")
+    assert os.environ.get("PREFECT_UI_URL") == own
+
+
 def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given():
     ports = {free_port() for _ in range(20)}
     assert len(ports) > 1 and all(port < 32_768 and is_free(port) for port in ports)

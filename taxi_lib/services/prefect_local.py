@@ -25,8 +25,8 @@ def prefect_server(
 
     Inside the block ``PREFECT_API_URL`` holds that address, also for processes that you start, and
     ``PREFECT_UI_URL`` that of its page, which Prefect's links lead to.
-    If the first variable is set already, that server is joined. Enter the block before you import
-    Prefect, which reads the variable at import.
+    If the first variable is set already, that server is joined; if the second is set, too, it
+    stays. Enter the block before you import Prefect, which reads the variables at import.
 
     Parameters
     ----------
@@ -46,26 +46,43 @@ def prefect_server(
     if given:
         if not is_healthy(given, seconds=60):  # at once when nothing listens there
             raise TaxiError(f"No server answers at PREFECT_API_URL={given}: start it, or unset it.")
-        yield given
+        with _restored("PREFECT_UI_URL"):
+            os.environ.setdefault("PREFECT_UI_URL", _page(given))
+            yield given
         return
 
     def bind(address: str) -> None:
         check_bound(address)
-        # Without the second, links would lead to the old page, which 3.9 still serves beside it.
-        page = address.removesuffix("api") + "v2"
-        os.environ.update(PREFECT_API_URL=address, PREFECT_UI_URL=page)
+        os.environ.update(PREFECT_API_URL=address, PREFECT_UI_URL=_page(address))
         meanwhile()
 
+    with (
+        _restored("PREFECT_API_URL", "PREFECT_UI_URL"),
+        shared_server(port, bind, wait) as address,
+    ):
+        bind(address)  # again, in case the server was running already
+        try:
+            yield address
+        finally:
+            flush_logs()
+
+
+def _page(api: str) -> str:
+    """Return the address of a server's page: the new one, beside which 3.9 serves the old."""
+    return api.removesuffix("/api") + "/v2"
+
+
+@contextmanager
+def _restored(*names: str) -> Iterator[None]:
+    """Put environment variables back at the end of the block."""
+    before = {name: os.environ.get(name) for name in names}
     try:
-        with shared_server(port, bind, wait) as address:
-            bind(address)  # again, in case the server was running already
-            try:
-                yield address
-            finally:
-                flush_logs()
+        yield
     finally:
-        for name in ("PREFECT_API_URL", "PREFECT_UI_URL"):
+        for name, value in before.items():
             os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support import ROOT
 from support.cli import run, start
 from support.flow_runs import flow_run_in, statuses, summary_of
 from support.notebooks import write_cells
@@ -179,6 +181,19 @@ def test_many_interrupts_before_a_walkthrough_end_it_in_one_word(
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.removeprefix("Starting Prefect …\n") == "Stopped.\n"
+
+
+def test_an_interrupt_in_generated_code_ends_like_any_other():
+    # CPython ends by a signal after an interrupt in an `exec`, such as a dataclass's; see main().
+    code = (
+        "import runpy, signal, typer\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "press = 'import os, signal; os.kill(os.getpid(), signal.SIGINT)'\n"
+        "typer.Typer.__call__ = lambda *_: exec(press)\n"
+        "runpy.run_module('taxi_lib', run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (130, "Stopped.\n")
 
 
 @pytest.mark.usefixtures("prefect_api")
