@@ -1,7 +1,8 @@
-"""A notebook's results, which are kept in the executed notebook itself.
+"""A notebook's results, which are kept in the executed notebook itself, and its tables.
 
 :func:`report_results` puts them into an output with a MIME type of our own, and
 :func:`read_results` finds them there, also after nbclient or papermill ran the notebook.
+:func:`left_aligned` shows a table of texts.
 """
 
 import json
@@ -12,6 +13,8 @@ from taxi_lib.errors import ContractError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode  # imported when it is needed
+    from pandas import DataFrame
+    from pandas.io.formats.style import Styler
 
 RESULTS_TYPE = "application/vnd.taxi-workbook.results+json"
 Value = str | int | float | bool | list | dict | None
@@ -63,3 +66,15 @@ def read_results(notebook: "Path | NotebookNode") -> dict[str, Value]:
         for output in cell.get("outputs", []):
             results |= output.get("data", {}).get(RESULTS_TYPE, {})
     return results
+
+
+def left_aligned(table: "DataFrame") -> "Styler":
+    """Return a table whose heads and cells are aligned to the left, as long texts need it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table; call ``.hide()`` on what is returned to leave out the index.
+    """
+    heads = [{"selector": "th", "props": "text-align: left"}]
+    return table.style.set_properties(**{"text-align": "left"}).set_table_styles(heads)

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from support.browser import CHROMIUM, page_in_browser
+from taxi_lib.results import left_aligned
 from taxi_lib.runner.html.page import write_page
 
 DOT = (
@@ -108,6 +109,18 @@ def test_a_styled_table_keeps_its_colours_and_its_caption(tmp_path: Path):
     cell = page.select("td")[-1]["id"]
     assert re.search(rf"\.own-\d+ #{cell} {{background-color: lightgreen}}", own)
     assert re.search(r"\.own-\d+ #T_\w+ td {color: red}", own)
+
+
+def test_a_left_aligned_table_is_so_in_its_page_heads_and_cells(tmp_path: Path):
+    import pandas as pd
+
+    table = left_aligned(pd.DataFrame({"step": ["count"], "message": ["too few"]})).hide()
+    page = page_of(tmp_path, shown({"text/html": table.to_html(), "text/plain": "no"}))
+    own = page.find_all("style")[-1].text
+    assert re.search(r"\.own-\d+ #T_\w+ th {text-align: left}", own)
+    cells = page.select("td")
+    assert [cell.text for cell in cells] == ["count", "too few"]  # and no index
+    assert all(re.search(rf"#{cell['id']}\b[^}}]*{{text-align: left}}", own) for cell in cells)
 
 
 @pytest.mark.slow
