@@ -1,4 +1,4 @@
-"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, ui, lab."""
+"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, progress, ui, lab."""
 
 import os
 import signal
@@ -223,6 +223,21 @@ def list_(folder: Folder = None) -> None:
             say(f"    no parameter: {line}")
         for p in contract.results:
             say(f"    gives {p.name}: {p.type}  # {p.comment}")
+
+
+@app.command()
+def progress(
+    forget: Annotated[bool, typer.Option(help="Begin anew: remove what was passed.")] = False,
+) -> None:
+    """Show which exercises you have passed; only you see it, in a file of the runs folder."""
+    from taxi_lib.checks import progress as kept
+
+    if forget:
+        kept.forget()
+    for lesson, times in kept.overview(settings.notebooks_dir()).items():
+        signs = "  ".join(f"{n} {'✓' if when else '·'}" for n, when in times.items())
+        say(f"{signs}  {lesson}")
+    say(f"Kept in {kept.progress_file()}; --forget removes it.")
 
 
 @app.command()

@@ -23,8 +23,11 @@ TABLE = {
     "services": {"ground", "tracking"},
     "runner": {"ground", "services"},
     "plan": {"ground", "trips", "runner"},
+    "checks": {"ground", "model", "trips"},
     "walkthrough": {"plan", "flows", "runner", "services", "ground"},
-    "__main__": {"ground", "model", "trips", "services", "runner", "plan", "walkthrough"},
+    "__main__": {
+        *("ground", "model", "trips", "services", "runner", "plan", "walkthrough", "checks")
+    },
 }
 
 

@@ -16,6 +16,10 @@ from taxi_lib.runner.contracts import read_contract
 
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+CHECKED = {path.stem[-2:] for path in (ROOT / "taxi_lib" / "checks").glob("lesson_*.py")}
+CHECKED_LESSON = pytest.mark.parametrize(
+    "path", [path for path in LESSONS if path.stem[:2] in CHECKED], ids=lambda path: path.stem
+)
 # What another test may be deploying at the same time.
 DEPLOYED = {"pool taxi"} | {
     f"deployment {name}" for name in ("walkthrough", "train_duration_model", "backfill")
@@ -74,6 +78,8 @@ def test_every_lesson_runs_and_leaves_nothing_behind(
     for notebook, ending in sandbox.execute(path, copies):
         assert complaints(notebook) == []
         check_results(path, sandbox.results_of(notebook))
+        if path.stem[:2] in CHECKED:
+            assert verdicts(notebook) == ["not attempted yet"] * 3
         assert not [name for name in on_the_server() if ending and name.endswith(ending)]
     assert sandbox.processes() == []
     assert sandbox.files() == []
@@ -96,6 +102,13 @@ def check_results(path: Path, results: dict) -> None:
         assert results[name] is None or results[name] < NOTHING_LEARNED, name
     if path.stem.startswith("02") and real and not real_month_path("2021-03"):
         assert results["test_rmse"] is None
+
+
+def verdicts(notebook: NotebookNode) -> list[str]:
+    """Return what was said about the exercises of an executed notebook, one after the other."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.get("data", {}).get("text/plain", "") for output in outputs]
+    return re.findall(r"^. Exercise \d+: (.+)$", "\n".join(texts), flags=re.MULTILINE)
 
 
 def complaints(notebook: NotebookNode) -> list[str]:
@@ -143,8 +156,27 @@ def test_a_lesson_opens_with_its_goals_and_closes_with_what_was_seen(path: Path)
 
 @EVERY_LESSON
 def test_a_lesson_has_three_exercises(path: Path):
-    (exercises,) = (c.source for c in cells_of(path, "markdown") if "## Exercises" in c.source)
+    exercises = "\n".join(cell.source for cell in exercises_of(path) if cell.cell_type != "code")
     assert re.findall(r"^(\d)\. \*\*", exercises, flags=re.MULTILINE) == ["1", "2", "3"]
+
+
+def exercises_of(path: Path) -> list[NotebookNode]:
+    """Return the cells from the heading of the exercises to the next heading, or the results."""
+    cells = cells_of(path)
+    first = next(n for n, cell in enumerate(cells) if cell.source.startswith("## Exercises"))
+    rest = cells[first + 1 :]
+    ends = (c.source.startswith("## ") or "results" in c.metadata.get("tags", []) for c in rest)
+    return [cells[first], *rest[: list(ends).index(True)]]
+
+
+@CHECKED_LESSON
+def test_each_exercise_has_a_cell_that_checks_the_answer(path: Path):
+    prose, code = exercises_of(path)[::2], exercises_of(path)[1::2]
+    assert [cell.cell_type for cell in prose + code] == ["markdown"] * 3 + ["code"] * 3
+    assert code[0].source.startswith(f'check = questions("{path.stem[:2]}")\n')
+    for number, cell in enumerate(code, start=1):
+        assert f"check.q{number}(" in cell.source.splitlines()[-1]
+        assert "..." in cell.source
 
 
 @EVERY_LESSON
@@ -311,3 +343,39 @@ def test_imports_stand_in_one_cell(path: Path):
 
     ids = [cell.id for cell in cells_of(path, "code") if imports(cell)]
     assert ids in (["imports"], ["workspace", "imports"])
+
+
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+EVERY_SOLUTION = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+
+
+@CHECKED_LESSON
+def test_a_lesson_with_checks_has_a_twin_with_solutions(path: Path):
+    assert path.with_name("solutions") / f"{path.stem}_solutions.ipynb" in SOLUTIONS
+
+
+@EVERY_SOLUTION
+def test_solutions_are_kept_without_outputs_and_are_not_recorded_as_passed(path: Path):
+    notebook = nbformat.read(path, as_version=4)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        assert cell.outputs == [] and cell.execution_count is None
+    assert "record=False)" in code_of(path)
+    text = "".join(cell.source for cell in cells_of(path, "markdown"))
+    for target in re.findall(r"\]\(([^)]+\.(?:ipynb|md))\)", text):
+        assert (path.parent / target).is_file(), target
+
+
+@pytest.mark.slow
+@EVERY_SOLUTION
+@pytest.mark.usefixtures("prefect_api")
+def test_every_solution_is_right_and_leaves_nothing_behind(path: Path, sandbox: Sandbox):
+    before = on_the_server()
+    ((notebook, _),) = sandbox.execute(path, 1)
+    assert complaints(notebook) == []
+    said = verdicts(notebook)
+    assert set(said) == {"right"} and len(said) == code_of(path).count("check.q")
+    assert sandbox.processes() == []
+    assert sandbox.files() == []
+    new = on_the_server() - before
+    assert new - temporary(new) - DEPLOYED == set()

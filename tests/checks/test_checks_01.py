@@ -1,0 +1,95 @@
+"""The checks of lesson 1: each answer gets the sentence that fits it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from support.exercises import cell, said
+from taxi_lib.checks import lesson_01
+
+RNG = np.random.default_rng(1)
+# Some of the pairs of the second month are not in the first; some trips are long.
+PLACES = np.array(["1_1", "1_2", "2_1", "2_2", "3_3"])
+
+
+def month(places: int) -> pd.DataFrame:
+    miles = RNG.exponential(8, 300)
+    pairs = RNG.choice(PLACES[:places], 300)
+    minutes = 5 + 3 * np.minimum(miles, 40) + RNG.normal(0, 4, 300)
+    return pd.DataFrame({"PU_DO": pairs, "trip_distance": miles, "duration": minutes})
+
+
+TRAIN, VAL = month(4), month(5)
+KNOWN = VAL["PU_DO"].isin(TRAIN["PU_DO"])
+
+SHARES = {
+    "right": ("of the trips join a pair", lambda train, val: (~val.isin(train)).mean()),
+    "in per cent": ("of the trips join a pair", lambda train, val: 100 * (~val.isin(train)).mean()),
+    "the known ones": ("whose pair is known", lambda train, val: val.isin(train).mean()),
+    "of the pairs": ("of the *pairs*", lambda t, v: (~v.drop_duplicates().isin(t)).mean()),
+    "the wrong way": ("changed places", lambda train, val: (~train.isin(val)).mean()),
+    "of another month": ("not the share of 2023", lambda train, val: 0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs_of_2023() -> list[pd.Series]:
+    return list(lesson_01._pairs_of_2023("synthetic"))
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_the_share_of_unknown_pairs(case: str, pairs_of_2023: list[pd.Series]):
+    sentence, share = SHARES[case]
+    box = said("01", 1, share(*pairs_of_2023), "synthetic")
+    assert sentence in box.text
+    assert (box.status == "right") == (sentence == SHARES["right"][0])
+
+
+FUNCTION = """
+    from taxi_lib.checks.lesson_01 import _errors
+
+    def rmse_below(limit):
+        short = train[train["trip_distance"] <= limit]
+        errors = _errors(short, val)
+        return (errors ** 2).mean() ** 0.5
+"""
+FUNCTIONS = {
+    "right": ("right", "The training month may be cleaned", "", ""),
+    "an easier exam": ("wrong", "an exam of its own", "errors ** 2", "errors[easy] ** 2"),
+    "squared": ("wrong", "mean *squared* error", " ** 0.5", ""),
+    "not limited": ("wrong", "learns from all trips", "_errors(short", "_errors(train"),
+    "the other table": ("wrong", "which is not the error", ", val)", ", short)"),
+    "a misspelled name": (
+        "raised",
+        "KeyError",
+        "train[",
+        "train['nothing'][",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FUNCTIONS)
+def test_a_limit_for_the_training_month(case: str):
+    status, sentence, old, new = FUNCTIONS[case]
+    source = FUNCTION.replace(old, new) if old else FUNCTION
+    source = source.replace("errors = ", "easy = val['trip_distance'] <= limit\n        errors = ")
+    answer = cell(source, train=TRAIN, val=VAL)
+    box = said("01", 2, answer, TRAIN, VAL)
+    assert box.status == status and sentence in box.text
+
+
+TABLES = {
+    "right": ("right", "were left out because", VAL[~KNOWN]),
+    "in another order": ("right", "were left out because", VAL[~KNOWN].sample(frac=1)),
+    "the kept ones": ("wrong", "that the colleague kept", VAL[KNOWN]),
+    "one row a pair": ("wrong", "one row for each pair", VAL[~KNOWN].drop_duplicates("PU_DO")),
+    "the whole month": ("wrong", "not the trips that", VAL),
+    "only how many": ("wrong", "a DataFrame is asked for", int((~KNOWN).sum())),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_the_trips_that_were_left_out(case: str):
+    status, sentence, answer = TABLES[case]
+    box = said("01", 3, answer, TRAIN, VAL)
+    assert box.status == status and sentence in box.text
