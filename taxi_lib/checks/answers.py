@@ -24,14 +24,14 @@ def number(answer: object) -> float:
     """
     plain = answer.item() if isinstance(answer, np.generic) else answer
     if type(plain) not in (int, float) or not np.isfinite(plain):
-        raise UnreadableError(f"The answer is {_shown(answer)}; a number is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; a number is asked for.")
     return float(plain)
 
 
 def text(answer: object) -> str:
     """Return a text as it was given; raise :class:`UnreadableError` for anything else."""
     if type(answer) is not str:
-        raise UnreadableError(f"The answer is {_shown(answer)}; a text in quotes is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; a text in quotes is asked for.")
     return answer
 
 
@@ -40,35 +40,35 @@ def one_of(answer: object, *choices: str) -> str:
     chosen = text(answer).strip().casefold()
     if chosen not in choices:
         listed = " or ".join(f'"{choice}"' for choice in choices)
-        raise UnreadableError(f"The answer is {_shown(answer)}; {listed} is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; {listed} is asked for.")
     return chosen
 
 
 def truth(answer: object) -> bool:
     """Return a truth value; raise :class:`UnreadableError` for anything else."""
     if type(answer) not in (bool, np.bool_):
-        raise UnreadableError(f"The answer is {_shown(answer)}; True or False is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; True or False is asked for.")
     return bool(answer)
 
 
 def names(answer: object) -> list[str]:
     """Return the texts of a list, set or tuple, sorted; raise for anything else."""
     if type(answer) not in (list, set, tuple) or not all(type(one) is str for one in answer):
-        raise UnreadableError(f"The answer is {_shown(answer)}; a list of texts is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; a list of texts is asked for.")
     return sorted(answer)
 
 
 def function(answer: object) -> Callable[..., Any]:
     """Return a function that was written with ``def`` or ``lambda``; raise for anything else."""
     if not inspect.isfunction(answer):
-        raise UnreadableError(f"The answer is {_shown(answer)}; a function is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; a function is asked for.")
     return answer
 
 
 def table(answer: object) -> pd.DataFrame:
     """Return a copy of a table; raise :class:`UnreadableError` for anything else."""
     if type(answer) is not pd.DataFrame:
-        raise UnreadableError(f"The answer is {_shown(answer)}; a DataFrame is asked for.")
+        raise UnreadableError(f"The answer is {shown(answer)}; a DataFrame is asked for.")
     return answer.copy()
 
 
@@ -86,7 +86,8 @@ def is_untouched(answer: object) -> bool:
     return code.co_code[::2] == _EMPTY and not constants
 
 
-def _shown(answer: object) -> str:
+def shown(answer: object) -> str:
+    """Return how an answer is quoted: its beginning and its type."""
     return f"`{answer!r:.60}` ({type(answer).__name__})"
 
 

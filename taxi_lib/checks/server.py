@@ -1,0 +1,169 @@
+"""What Prefect's server kept of a learner's run, and a learner's flow run once more."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import httpx
+from prefect import Flow, State, get_client, tags
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.exceptions import ObjectNotFound
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.settings import PREFECT_API_URL
+
+from taxi_lib.checks.answers import UnreadableError, shown
+
+STOPPED = (
+    "Prefect's server has stopped, and this answer is looked up there: set `keep = True` in the "
+    "first cell, run all cells again, and then this one."
+)
+_MISTAKES = (NameError, AttributeError, TypeError, LookupError, ImportError)  # in the code itself
+_PATIENCE = 15.0  # seconds that the record of a task run may need to reach the server
+
+
+class Ended(NamedTuple):
+    """How a flow ended that was run for a check."""
+
+    run: FlowRun
+    result: Any  # what it returned, or the exception that it raised
+
+
+@contextmanager
+def server() -> Iterator[SyncPrefectClient]:
+    """Yield a client of the server that the lesson started.
+
+    Raises
+    ------
+    UnreadableError
+        When it has stopped. A client of its own accord would start a private one instead.
+    """
+    address = PREFECT_API_URL.value()
+    try:
+        httpx.get(f"{address}/health", timeout=30).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL):
+        raise UnreadableError(STOPPED) from None
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def flow_run(answer: object) -> FlowRun:
+    """Return what the server kept of a flow run that has ended.
+
+    Parameters
+    ----------
+    answer : object
+        Its state, as ``return_state=True`` gives it, or its id.
+
+    Raises
+    ------
+    UnreadableError
+        When the answer names no flow run, or one that is not on the server or has not ended.
+    """
+    run_id = _run_id(answer)
+    with server() as client:
+        try:
+            run = client.read_flow_run(run_id)
+        except ObjectNotFound:
+            raise UnreadableError(
+                f"The server knows no flow run {run_id}: was it started before the server was?"
+            ) from None
+    if not run.state or not run.state.is_final():
+        raise UnreadableError(f"The flow run {run.name} has not ended yet: run the cell later.")
+    return run
+
+
+def _run_id(answer: object) -> UUID:
+    found = answer
+    if type(answer) is State:
+        found = answer.state_details.flow_run_id
+    elif type(answer) is FlowRun:
+        found = answer.id
+    elif type(answer) is str:
+        try:
+            found = UUID(answer)
+        except ValueError:
+            found = None
+    if type(found) is not UUID:
+        raise UnreadableError(
+            f"The answer is {shown(answer)}; the state of a flow run is asked for, which the flow "
+            "returns when it is called with `return_state=True`."
+        )
+    return found
+
+
+def task_runs(run: FlowRun, count: int = 1) -> list[TaskRun]:
+    """Return the task runs of a flow run that has ended, in the order in which they began.
+
+    Parameters
+    ----------
+    run : prefect.client.schemas.objects.FlowRun
+        The flow run.
+    count : int
+        How many there should be: the server learns of them a moment later. What is there after
+        some seconds is returned in any case.
+    """
+    this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
+    deadline = time.monotonic() + _PATIENCE
+    with server() as client:
+        while True:
+            runs = client.read_task_runs(flow_run_filter=this)
+            ended = [one for one in runs if one.state and one.state.is_final()]
+            if len(ended) >= max(count, len(runs)) or time.monotonic() > deadline:
+                return sorted(runs, key=lambda one: one.start_time or one.created)
+            time.sleep(0.2)
+
+
+def states(run: TaskRun) -> list[State]:
+    """Return every state of a task run that has ended, in order."""
+    with server() as client:
+        return sorted(client.read_task_run_states(run.id), key=lambda state: state.timestamp)
+
+
+def flow(answer: object) -> Flow:
+    """Return a flow that was written with ``def``; raise :class:`UnreadableError` otherwise."""
+    if type(answer) is not Flow:
+        raise UnreadableError(f"The answer is {shown(answer)}; a function below `@flow` is asked.")
+    if answer.isasync:
+        raise UnreadableError("The flow is written with `async def`; the check calls a plain one.")
+    return answer
+
+
+def run_flow(answer: object, *arguments: object) -> Ended:
+    """Run a learner's flow, without its log in the notebook, and return how it ended.
+
+    Raises
+    ------
+    UnreadableError
+        When it is no flow, or the server has stopped.
+    Exception
+        The flow's own, if it is a mistake in its code such as a name that is not defined.
+    """
+    learners = flow(answer)
+    with server():  # before the flow is called, which would say the same in many words
+        pass
+    with _quiet(), tags("check"):
+        state = learners(*arguments, return_state=True)
+        result = state.result(raise_on_failure=False, _sync=True)
+    if isinstance(result, _MISTAKES):
+        raise result
+    return Ended(flow_run(state), result)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Prefect's log out of the notebook; the server still gets it."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    handlers = {h for one in loggers for h in one.handlers if isinstance(h, PrefectConsoleHandler)}
+    levels = {handler: handler.level for handler in handlers}
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
