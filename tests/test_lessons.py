@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from datetime import timedelta
@@ -76,3 +77,36 @@ def test_lesson_12_is_right_about_notifications_and_mail_of_prefect_2(prefect_ap
         with pytest.warns(RuntimeWarning, match="never awaited"):
             state = plain(return_state=True)
         assert state.is_completed() and inbox.messages == []
+
+
+@pytest.mark.slow
+def test_the_task_of_lesson_13_says_why_a_notebook_failed(prefect_api: str, tmp_path: Path):
+    from prefect import flow
+
+    lesson = next((ROOT / "notebooks").glob("13_*.ipynb"))
+    cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells]
+    parts = [cell.split("\n", 1) for cell in cells if re.match(r"%%writefile.*pipeline\.py", cell)]
+    (tmp_path / "pipeline.py").write_text("\n".join(part for _, part in parts).replace("3600", "2"))
+    pipeline = runpy.run_path(str(tmp_path / "pipeline.py"))
+    notebooks = {
+        "slow": ("python3", "import time; time.sleep(30)"),
+        "elsewhere": ("not-here", "1"),
+        "dies": ("python3", "import os, time; time.sleep(1); os._exit(0)"),
+    }
+    for name, (kernel, source) in notebooks.items():
+        spec = {"kernelspec": {"name": kernel, "display_name": kernel}}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source)], metadata=spec
+        )
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+
+    @flow
+    def messages() -> list[str]:
+        run_step = pipeline["run_step"].with_options(retries=0)
+        states = [run_step(tmp_path / f"{n}.ipynb", {}, return_state=True) for n in notebooks]
+        return [state.message for state in states]
+
+    slow, elsewhere, dies = messages()
+    assert "CellTimeoutError" in slow and "after 2 seconds" in slow
+    assert elsewhere.endswith("No such kernel named not-here")
+    assert "KernelDied" in dies

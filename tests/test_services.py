@@ -303,6 +303,8 @@ def test_temporary_names_are_removed_and_others_are_not(prefect_api: str):
 def test_a_command_shows_what_it_prints(capsys: pytest.CaptureFixture[str]):
     assert shell("python -c 'print(1 + 1)'") == "2"
     assert capsys.readouterr().out == "$ python -c 'print(1 + 1)'\n2\n\n"
+    assert shell("python -c 'print(1); print(2)'", hide="2") == "1\n2"
+    assert capsys.readouterr().out.endswith("\n1\n\n")
 
 
 def test_a_command_that_ends_otherwise_than_expected_is_an_error():

@@ -31,6 +31,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure the README shows
 PAGE_SIZE = (1280, 760)
 SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
+HEIGHTS = {"13_run.png": 514}  # pixels: what is below says nothing more
 MOST_BYTES = 60_000
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
@@ -125,7 +126,9 @@ def pictures_of_lessons(lessons: list[Path]) -> None:
         for lesson in lessons:
             with executed(lesson) as notebook:
                 for name, link in pictures_in(notebook):
-                    save(photograph(link, folder), name)
+                    page = photograph(link, folder)
+                    height = min(page.height, HEIGHTS.get(name, page.height))
+                    save(page.crop((0, 0, page.width, height)), name)
 
 
 def pictures_of_readme() -> None:

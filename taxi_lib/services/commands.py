@@ -13,7 +13,12 @@ from taxi_lib.services.processes import stop
 
 
 def shell(
-    command: str, cwd: Path | None = None, expect: int = 0, seconds: float = 300, show: bool = True
+    command: str,
+    cwd: Path | None = None,
+    expect: int = 0,
+    seconds: float = 300,
+    show: bool = True,
+    hide: str = "",
 ) -> str:
     """Run a command, show it with what it prints, and return what it printed.
 
@@ -30,6 +35,8 @@ def shell(
         How long it may take.
     show : bool
         Whether to print the command and its output.
+    hide : str, optional
+        Lines with this text are returned, but not shown.
 
     Raises
     ------
@@ -44,8 +51,9 @@ def shell(
     say = print if show else (lambda *_, **__: None)
     say(f"$ {command}", flush=True)
     status, output = _run(split(command), env, cwd, seconds)
-    if output:
-        say(f"{output}\n")
+    shown = [line for line in output.splitlines() if not hide or hide not in line]
+    if shown:
+        say("\n".join(shown) + "\n")
     if status != expect:
         raise TaxiError(
             f"{command!r} ended with status {status}, expected {expect}: {output[-500:]}"
