@@ -1,4 +1,4 @@
-"""The command line, ``python -m taxi_lib``: run, status, prune, list, data, progress, ui, lab."""
+"""The command line, ``python -m taxi_lib``: run, list, data, doctor, ui, lab and more."""
 
 import os
 import signal
@@ -9,8 +9,17 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130 if os.write(2, b"Stopped.\n") else 1))
 # `python -m` looks for every module in the working directory first, where a `json.py` or an
 # `mlflow/` may lie.
-if sys.path[0] == os.getcwd() and not sys.flags.safe_path:  # noqa: PTH109 (pathlib comes later)
+try:
+    _here = os.getcwd()  # noqa: PTH109 (pathlib comes later)
+except FileNotFoundError:  # it was removed
+    _here = ""
+if sys.path[0] == _here and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]
+if __name__ == "__main__" and sys.argv[1:] == ["doctor"]:
+    # Now, because the packages below may be missing, and Python too old for what follows.
+    from taxi_lib import doctor as _doctor
+
+    sys.exit(_doctor.main())
 # isort: split (the imports below come after that)
 import atexit
 import gc
@@ -269,6 +278,14 @@ def ui(
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether the lessons will run here, and what to do if they will not; change nothing."""
+    from taxi_lib.doctor import main as examine
+
+    raise typer.Exit(examine())
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -120,6 +120,11 @@ def tracking_uri() -> str:
     return f"sqlite:///{path}"
 
 
+def prefect_home() -> Path:
+    """Return the folder of Prefect's database: ``PREFECT_HOME``, or ``prefect/`` in the runs."""
+    return _in_full(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")
+
+
 def store_file() -> Path | None:
     """Return the SQLite file of the MLflow store; None when a server keeps the store."""
     uri = tracking_uri()
@@ -167,14 +172,16 @@ def environment() -> dict[str, str]:
         # carries that into the third digit: one thread gives the same figures everywhere.
         "OPENBLAS_NUM_THREADS": "1",
     }
-    direct = os.environ.get("NO_PROXY", "").split(",")
+    # Servers on this machine are reached without a proxy. Programs that find the variable in small
+    # letters do not look at the other one.
+    no_proxy = [name for name in ("no_proxy", "NO_PROXY") if name in os.environ] or ["NO_PROXY"]
+    direct = os.environ.get(no_proxy[0], "").split(",")
     folders = {
         "TAXI_RUNS_DIR": str(runs_dir()),
         "MLFLOW_TRACKING_URI": tracking_uri(),
         **artifact_root(),
-        "PREFECT_HOME": str(_in_full(os.environ.get("PREFECT_HOME") or runs_dir() / "prefect")),
-        # Servers on this machine are reached without a proxy.
-        "NO_PROXY": ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""})),
+        "PREFECT_HOME": str(prefect_home()),
+        **dict.fromkeys(no_proxy, ",".join(sorted({"127.0.0.1", "localhost", *direct} - {""}))),
     }
     if not checkout():
         folders["TAXI_WORKSPACE"] = str(workspace())

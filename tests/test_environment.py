@@ -3,14 +3,17 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from urllib.request import proxy_bypass
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.flows import Flow, load_flow_from_entrypoint
+from requests.utils import should_bypass_proxies
 
 from support import ROOT
+from taxi_lib import settings
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = {
@@ -88,3 +91,18 @@ def test_importing_the_library_makes_no_folder(tmp_path, monkeypatch: pytest.Mon
     code = "".join(f"import {'.'.join(file.parts)}\n" for file in sorted(files))
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [[], ["no_proxy"], ["NO_PROXY"], ["no_proxy", "NO_PROXY"]])
+def test_servers_of_this_machine_are_reached_without_the_proxy_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    for name in names:
+        monkeypatch.setenv(name, "example.org")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    for host in ("127.0.0.1", "localhost", *(["example.org"] if names else [])):
+        assert proxy_bypass(host) and should_bypass_proxies(f"http://{host}:4200", None)

@@ -24,9 +24,11 @@ TABLE = {
     "runner": {"ground", "services"},
     "plan": {"ground", "trips", "runner"},
     "checks": {"ground", "model", "trips"},
+    "doctor": {"ground", "trips", "services"},
     "walkthrough": {"plan", "flows", "runner", "services", "ground"},
     "__main__": {
-        *("ground", "model", "trips", "services", "runner", "plan", "walkthrough", "checks")
+        *("ground", "model", "trips", "services", "runner", "plan", "walkthrough", "checks"),
+        "doctor",
     },
 }
 
