@@ -1,5 +1,6 @@
 """What single lessons promise beyond what all have in common."""
 
+import ast
 import json
 import os
 import re
@@ -110,3 +111,20 @@ def test_the_task_of_lesson_13_says_why_a_notebook_failed(prefect_api: str, tmp_
     assert "CellTimeoutError" in slow and "after 2 seconds" in slow
     assert elsewhere.endswith("No such kernel named not-here")
     assert "KernelDied" in dies
+
+
+def test_the_runner_of_lesson_14_can_be_taken_along():
+    """Its functions use nothing of this workbook."""
+    lesson = next((ROOT / "notebooks").glob("14_*.ipynb"))
+    cells = [c.source for c in nbformat.read(lesson, as_version=4).cells if c.cell_type == "code"]
+    body = [node for source in cells for node in ast.parse(source, mode="exec").body]
+    ours = {
+        alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("taxi_lib")
+        for alias in node.names
+    }
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+    assert {"read_contract", "find", "run_notebook", "run_folder"} <= {f.name for f in functions}
+    used = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name)}
+    assert ours and used & ours == set()

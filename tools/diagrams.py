@@ -137,15 +137,16 @@ DIAGRAMS = {
         kernel -> copy -> check
     """,
     "14_pipeline": f"""
-        asked [label="python -m\\ntaxi_lib run" fillcolor="{PLAIN}"]
-        contracts [label="contracts\\nchecked,\\nmonths found"]
-        known [label="nothing changed\\nsince the\\nlast run?" fillcolor="{WAITS}"]
-        kernels [label="kernels,\\nup to --jobs" peripheries=2]
-        record [label="runs/…\\nnotebook, page,\\nlog, record" fillcolor="{GOOD}"]
+        asked [label="request:\\nnotebooks\\nand values" fillcolor="{PLAIN}"]
+        contracts [label="contract:\\ndo the\\nvalues fit?"]
+        known [label="record with\\nthe same\\ninputs?" fillcolor="{WAITS}"]
+        kernel [label="papermill\\nruns it" peripheries=2]
+        promises [label="contract:\\npromises\\nkept?"]
+        results [label="results,\\nand a record" fillcolor="{GOOD}"]
         asked -> contracts -> known
-        known -> record [label="yes: taken over"]
-        known -> kernels [label="no"]
-        kernels -> record
+        known -> results [label="yes: Cached"]
+        known -> kernel [label="no"]
+        kernel -> promises -> results
     """,
 }
 

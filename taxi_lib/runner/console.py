@@ -1,5 +1,6 @@
 """The terminal: harmless text, lines of progress, and the table at the end."""
 
+import os
 import re
 import sys
 from shlex import quote
@@ -133,8 +134,8 @@ def failures(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print the summary as a table, and where to look next."""
-    # For a log file, rich would take 80 columns and fold every name.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    # For a log file whose width is not given, rich would take 80 columns and fold every name.
+    console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120)
     table = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
     for name in ("notebook", "status", "seconds", "results"):
         justify = "right" if name == "seconds" else "left"
