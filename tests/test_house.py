@@ -80,7 +80,7 @@ def test_the_services_import_nothing_heavy_before_they_are_used():
     assert run.stdout == "\n"
 
 
-def test_every_flat_module_is_imported_by_a_lesson_or_deployed_or_is_ground():
+def test_every_flat_module_is_imported_by_a_lesson_or_the_command_line_or_deployed_or_is_ground():
     cells = [
         "".join(cell["source"])
         for path in (ROOT / "notebooks").glob("*.ipynb")
@@ -89,6 +89,8 @@ def test_every_flat_module_is_imported_by_a_lesson_or_deployed_or_is_ground():
     used = set(re.findall(r"from taxi_lib\.(\w+) import", "\n".join(cells)))
     for names in re.findall(r"from taxi_lib import ([\w, ]+)", "\n".join(cells)):
         used |= set(names.split(", "))
+    command_line = (LIBRARY / "__main__.py").read_text(encoding="utf-8")
+    used |= set(re.findall(r"from taxi_lib import (\w+)", command_line))
     deployed = set(re.findall(r"taxi_lib\.(\w+)\.", (ROOT / "prefect.yaml").read_text()))
     flat = {path.stem for path in LIBRARY.glob("[a-z]*.py")}
     assert flat - used - deployed <= GROUND
