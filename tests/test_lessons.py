@@ -128,3 +128,32 @@ def test_the_runner_of_lesson_14_can_be_taken_along():
     assert {"read_contract", "find", "run_notebook", "run_folder"} <= {f.name for f in functions}
     used = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name)}
     assert ours and used & ours == set()
+
+
+@pytest.mark.slow
+def test_lesson_8_is_right_that_what_was_undone_is_not_cached(prefect_api: str, tmp_path: Path):
+    from prefect import flow, task
+    from prefect.cache_policies import INPUTS
+    from prefect.settings import (
+        PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+    from prefect.transactions import transaction
+
+    @task(cache_policy=INPUTS)
+    def publish(month: str) -> str:
+        return month
+
+    @flow
+    def publish_checked(bad: bool) -> str:
+        with transaction():
+            state = publish("2021-01", return_state=True)
+            if bad:
+                raise ValueError("too few trips")
+        return state.name
+
+    quiet = {PREFECT_LOGGING_TO_API_ENABLED: False, PREFECT_LOCAL_STORAGE_PATH: str(tmp_path)}
+    with temporary_settings(quiet):
+        assert publish_checked(bad=True, return_state=True).is_failed()
+        assert [publish_checked(bad=False) for _ in range(2)] == ["Completed", "Cached"]

@@ -33,6 +33,11 @@ PAGE_SIZE = (1280, 760)
 SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
 HEIGHTS = {"13_run.png": 514}  # pixels: what is below says nothing more
 MOST_BYTES = 60_000
+CROPS = {  # width and height in pixels: beyond them, a page says nothing or is cut in the middle
+    "10_artifact.png": (612, 352),
+    "10_block.png": (732, 496),
+    "10_image.png": (612, 592),
+}
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
 LINK = re.compile(r"\]\((http://127\.0\.0\.1:[^)]+)\)")
@@ -106,6 +111,7 @@ def save(picture: Image.Image, name: str) -> None:
     """Write a picture as a PNG with as many colours as its size allows."""
     IMAGES.mkdir(exist_ok=True)
     path = IMAGES / name
+    picture = picture.crop((0, 0, *CROPS.get(name, picture.size)))
     for colours in (64, 32, 16, 8):
         few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
