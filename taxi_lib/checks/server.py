@@ -23,7 +23,7 @@ STOPPED = (
     "first cell, run all cells again, and then this one."
 )
 _MISTAKES = (NameError, AttributeError, TypeError, LookupError, ImportError)  # in the code itself
-_PATIENCE = 15.0  # seconds that the record of a task run may need to reach the server
+_PATIENCE = 4.0  # seconds without another task run; each needs a moment to reach the server
 
 
 class Ended(NamedTuple):
@@ -104,16 +104,18 @@ def task_runs(run: FlowRun, count: int = 1) -> list[TaskRun]:
     run : prefect.client.schemas.objects.FlowRun
         The flow run.
     count : int
-        How many there should be: the server learns of them a moment later. What is there after
-        some seconds is returned in any case.
+        How many there should be: the server learns of them a moment later. When no more have come
+        for some seconds, those that are there are returned.
     """
     this = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
-    deadline = time.monotonic() + _PATIENCE
+    before, since = -1, time.monotonic()
     with server() as client:
         while True:
             runs = client.read_task_runs(flow_run_filter=this)
-            ended = [one for one in runs if one.state and one.state.is_final()]
-            if len(ended) >= max(count, len(runs)) or time.monotonic() > deadline:
+            ended = sum(bool(one.state and one.state.is_final()) for one in runs)
+            if ended != before:
+                before, since = ended, time.monotonic()
+            if ended >= max(count, len(runs)) or time.monotonic() - since > _PATIENCE:
                 return sorted(runs, key=lambda one: one.start_time or one.created)
             time.sleep(0.2)
 
