@@ -16,6 +16,14 @@ from taxi_lib.runner.contracts import read_contract
 
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+# The homework and the lab: the table of lessons and the walkthrough leave them out.
+UNNUMBERED = sorted((ROOT / "notebooks").glob("[a-z]*.ipynb"))
+EVERY_NOTEBOOK = pytest.mark.parametrize("path", LESSONS + UNNUMBERED, ids=lambda path: path.stem)
+HOMEWORK = [path for path in UNNUMBERED if path.stem.startswith("homework")]
+EVERY_HOMEWORK = pytest.mark.parametrize("path", HOMEWORK, ids=lambda path: path.stem)
+EVERY_LESSON_AND_HOMEWORK = pytest.mark.parametrize(
+    "path", LESSONS + HOMEWORK, ids=lambda path: path.stem
+)
 CHECKED = {path.stem[-2:] for path in (ROOT / "taxi_lib" / "checks").glob("lesson_*.py")}
 CHECKED_LESSON = pytest.mark.parametrize(
     "path", [path for path in LESSONS if path.stem[:2] in CHECKED], ids=lambda path: path.stem
@@ -117,7 +125,7 @@ def complaints(notebook: NotebookNode) -> list[str]:
     return [output.text for output in outputs if output.get("name") == "stderr"]
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_no_outputs_counts_or_editor_settings_are_kept(path: Path):
     notebook = nbformat.read(path, as_version=4)
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
@@ -128,14 +136,14 @@ def test_no_outputs_counts_or_editor_settings_are_kept(path: Path):
             assert cell.outputs == [] and cell.execution_count is None
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_cell_ids_are_words_that_stay(path: Path):
     ids = [cell.id for cell in cells_of(path)]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[a-z][a-z0-9-]+", cell_id) for cell_id in ids)
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_the_first_code_cell_holds_the_parameters(path: Path):
     assert cells_of(path, "code")[0].metadata.tags == ["parameters"]
     assert all(p.help for p in read_contract(path).parameters)
@@ -179,6 +187,30 @@ def test_each_exercise_has_a_cell_that_checks_the_answer(path: Path):
         assert "..." in cell.source
 
 
+@EVERY_HOMEWORK
+def test_each_question_of_a_homework_has_a_cell_that_checks_the_answer(path: Path):
+    cells = cells_of(path)
+    first = next(n for n, cell in enumerate(cells) if cell.source.startswith("## The questions"))
+    prose = "\n".join(cell.source for cell in cells[first:] if cell.cell_type == "markdown")
+    asking = [cell.source for cell in cells if "check.q" in cell.source]
+    assert re.findall(r"^(\d)\. \*\*", prose, flags=re.MULTILINE) == list("123456")
+    assert asking[0].startswith(f'check = questions("{path.stem}")\n')
+    for number, source in enumerate(asking, start=1):
+        assert f"check.q{number}(" in source.splitlines()[-1] and "..." in source
+    assert path.with_name("solutions") / f"{path.stem}_solutions.ipynb" in SOLUTIONS
+
+
+@pytest.mark.slow
+@EVERY_HOMEWORK
+@pytest.mark.usefixtures("prefect_api")
+def test_a_homework_can_be_run_before_any_question_is_answered(path: Path, sandbox: Sandbox):
+    ((notebook, ending),) = sandbox.execute(path, 1)
+    assert complaints(notebook) == []
+    assert verdicts(notebook) == ["not attempted yet"] * code_of(path).count("check.q")
+    assert not [name for name in on_the_server() if ending and name.endswith(ending)]
+    assert sandbox.processes() == sandbox.files() == []
+
+
 @EVERY_LESSON
 def test_a_lesson_leads_to_the_one_before_and_the_one_after(path: Path):
     place = LESSONS.index(path)
@@ -189,12 +221,12 @@ def test_a_lesson_leads_to_the_one_before_and_the_one_after(path: Path):
     assert links == [(title, x.name) for title, x in zip(titles, around, strict=True)]
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_lesson_can_be_taken_in_one_sitting(path: Path):
     assert len(cells_of(path)) <= 60
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_what_a_lesson_starts_it_stops_in_its_last_code_cell_unless_you_keep_it(path: Path):
     code = cells_of(path, "code")
     starts = any("ExitStack()" in cell.source for cell in code)
@@ -240,7 +272,7 @@ def test_the_lessons_show_the_pages_that_they_speak_of():
 FLOW_OF_ONES_OWN = re.compile(r"^(?:from|import) prefect\b", re.MULTILINE)
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_what_is_deployed_or_copied_stands_alone(path: Path):
     """A file that a lesson writes works in a project that has no ``taxi_lib``."""
     for cell in cells_of(path, "code"):
@@ -304,14 +336,14 @@ def test_what_is_written_today_is_run_in_the_lesson_or_marked_as_not_run(path: P
         assert {word for word in words if word not in code} == set(), row
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_links_lead_to_lessons_that_are_there(path: Path):
     text = "".join(cell.source for cell in cells_of(path, "markdown"))
     for target in re.findall(r"\]\(([^)]+\.(?:ipynb|md))\)", text):
         assert (path.parent / target).is_file(), target
 
 
-@EVERY_LESSON
+@EVERY_LESSON_AND_HOMEWORK
 def test_code_cells_are_short_and_prose_keeps_pace(path: Path):
     sizes = [len(re.findall(r"^.*\S", c.source, re.MULTILINE)) for c in cells_of(path, "code")]
     assert max(sizes) <= 20 and statistics.median(sizes) <= 6
@@ -326,14 +358,14 @@ def test_every_figure_has_labels_a_title_and_a_description(path: Path):
                 assert part in cell.source, (cell.id, part)
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_cell_neither_installs_nor_silences_nor_looks_for_itself(path: Path):
     for cell in cells_of(path, "code"):
         for word in ("!pip", "%pip", "sys.path", "filterwarnings", "simplefilter", "chdir"):
             assert word not in cell.source, (cell.id, word)
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_imports_stand_in_one_cell(path: Path):
     def imports(cell: NotebookNode) -> bool:
         if cell.source.startswith("%%writefile"):
@@ -373,9 +405,28 @@ def test_every_solution_is_right_and_leaves_nothing_behind(path: Path, sandbox: 
     before = on_the_server()
     ((notebook, _),) = sandbox.execute(path, 1)
     assert complaints(notebook) == []
+    for answer in published(path):
+        assert answer in printed(notebook)
     said = verdicts(notebook)
     assert set(said) == {"right"} and len(said) == code_of(path).count("check.q")
     assert sandbox.processes() == []
     assert sandbox.files() == []
     new = on_the_server() - before
     assert new - temporary(new) - DEPLOYED == set()
+
+
+def published(path: Path) -> list[str]:
+    """Return the course's answers that solutions print, as far as the real months are here."""
+    answers = {"homework_2023_solutions": {"5.19931": "2023-02", "5.37": "2023-03"}}
+    known = answers.get(path.stem, {})
+    return [
+        answer
+        for answer, month in known.items()
+        if real_month_path("2021-01") and real_month_path("2023-01") and real_month_path(month)
+    ]
+
+
+def printed(notebook: NotebookNode) -> str:
+    """Return what an executed notebook printed."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.text for output in outputs if output.get("name") == "stdout")

@@ -2,8 +2,8 @@
 
 ``lesson_NN`` holds the three questions of a lesson, each a function that judges an answer;
 ``questions`` asks them, ``verdicts`` says what came out, ``answers`` reads what a learner gives,
-``server`` asks Prefect's server, ``web`` is a service to try code on, and ``progress``
-remembers what was passed.
+``server`` asks Prefect's server, ``web`` is a service to try code on, ``schedules`` works out
+cron expressions, and ``progress`` remembers what was passed.
 """
 
 from taxi_lib.checks.questions import Questions, questions
