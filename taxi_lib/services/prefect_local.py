@@ -105,6 +105,9 @@ def shared_server(
             "PREFECT_UI_API_URL": f"{page}/api",
             # No other page may use the API.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{page},http://localhost:{chosen}",
+            # Events are there, and proactive triggers fire, after one second instead of five.
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+            "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
         }
         serve = web_server("taxi_lib.services.loopback:prefect_app", chosen)
         return Command(serve, env | own, f"{page}/api", cwd=home)
@@ -136,7 +139,7 @@ def process_worker(pool: str, say: Callable[[str], object] = lambda line: None) 
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not address:
         raise TaxiError("A worker needs a server: use it inside prefect_server().")
-    env = os.environ | settings.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    env = os.environ | settings.environment() | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
 
     def command(_: str | None) -> Command:
         # A new name each time: a worker that was killed is shown as online for a while.
