@@ -1,6 +1,5 @@
 """What single lessons promise beyond what all have in common."""
 
-import ast
 import json
 import os
 import re
@@ -113,21 +112,33 @@ def test_the_task_of_lesson_13_says_why_a_notebook_failed(prefect_api: str, tmp_
     assert "KernelDied" in dies
 
 
-def test_the_runner_of_lesson_14_can_be_taken_along():
-    """Its functions use nothing of this workbook."""
+def test_the_runner_of_lesson_14_refuses_what_it_cannot_read(tmp_path: Path):
     lesson = next((ROOT / "notebooks").glob("14_*.ipynb"))
-    cells = [c.source for c in nbformat.read(lesson, as_version=4).cells if c.cell_type == "code"]
-    body = [node for source in cells for node in ast.parse(source, mode="exec").body]
-    ours = {
-        alias.name
-        for node in body
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("taxi_lib")
-        for alias in node.names
-    }
-    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
-    assert {"read_contract", "find", "run_notebook", "run_folder"} <= {f.name for f in functions}
-    used = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name)}
-    assert ours and used & ours == set()
+    cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells]
+    parts = [cell.split("\n", 1) for cell in cells if re.match(r"%%writefile.*runner\.py", cell)]
+    (tmp_path / "runner.py").write_text("\n".join(part for _, part in parts))
+    runner = runpy.run_path(str(tmp_path / "runner.py"))
+
+    def write(source: str, tag: str, outputs: list, count: int | None = 1) -> Path:
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": [tag]}, outputs=outputs)
+        cell.execution_count = count
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
+        return tmp_path / "one.ipynb"
+
+    for line in (
+        "n: int = 1  # how many [1 - 9]",
+        "n: list[int] = [1]  # many",
+        "n: int = len('a')",
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            runner["read_contract"](write(line, "parameters", []), "parameters")
+    shown = []
+    runner["report"].__globals__["display"] = lambda data, raw: shown.append(data)
+    runner["report"](n=3)
+    stored = nbformat.v4.new_output("display_data", data=shown[0])
+    assert runner["results_of"](write("report(n=3)", "results", [stored])) == {"n": 3}
+    with pytest.raises(RuntimeError, match="did not run to its end"):
+        runner["results_of"](write("report(n=3)", "results", [stored], count=None))
 
 
 @pytest.mark.slow

@@ -142,11 +142,12 @@ DIAGRAMS = {
         known [label="record with\\nthe same\\ninputs?" fillcolor="{WAITS}"]
         kernel [label="papermill\\nruns it" peripheries=2]
         promises [label="contract:\\npromises\\nkept?"]
-        results [label="results,\\nand a record" fillcolor="{GOOD}"]
+        results [label="results" fillcolor="{GOOD}"]
         asked -> contracts -> known
         known -> results [label="yes: Cached"]
         known -> kernel [label="no"]
-        kernel -> promises -> results
+        kernel -> promises
+        promises -> results [label="new record"]
     """,
 }
 
