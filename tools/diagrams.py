@@ -71,12 +71,13 @@ DIAGRAMS = {
     "08_cache_key": f"""
         inputs [label="arguments\\nINPUTS" fillcolor="{PLAIN}"]
         source [label="source code\\nTASK_SOURCE" fillcolor="{PLAIN}"]
+        run_id [label="id of the flow run\\nRUN_ID" fillcolor="{PLAIN}"]
         own [label="your function\\nfrom_cache_key_fn" fillcolor="{PLAIN}"]
         key [label="cache key"]
         known [label="a result under\\nthis key?" shape=diamond style=filled margin="0.02,0.02"]
         kept [label="Cached\\nthe kept result" fillcolor="{GOOD}"]
         run [label="the task runs,\\nits result is kept" fillcolor="{WAITS}"]
-        {{inputs source own}} -> key -> known
+        {{inputs source run_id own}} -> key -> known
         known -> kept [label="yes"]
         known -> run [label="no, or expired"]
     """,
@@ -93,6 +94,25 @@ DIAGRAMS = {
         you -> deployment
         pool -> worker [dir=back label="asks for\\nwork"]
         worker -> process [label="starts"]
+    """,
+    "10_names": f"""
+        flow [label="flow run\\nits parameters\\nare names" fillcolor="{PLAIN}"]
+        subgraph cluster_server {{
+            label="Prefect's server"; color="#999999"; style=rounded
+            bucket [label="block S3Bucket\\ns3-bucket-block"]
+            creds [label="block AwsCredentials\\nmy-aws-creds"]
+            limit [label="variable\\nrmse_limit"]
+            secret [label="block Secret\\nteam-board"]
+            bucket -> creds [label="points at"]
+        }}
+        months [label="bucket\\ntaxi-months" fillcolor="{GOOD}"]
+        board [label="message\\nboard" fillcolor="{GOOD}"]
+        flow -> bucket
+        flow -> limit
+        flow -> secret
+        creds -> months [label="opens"]
+        secret -> board [label="address of"]
+        {{rank=same; months board}}
     """,
     "11_scheduled_time": f"""
         schedule [label="schedule\\n0 9 3 * *"]
