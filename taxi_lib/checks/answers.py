@@ -28,6 +28,13 @@ def number(answer: object) -> float:
     return float(plain)
 
 
+def numbers(answer: object) -> list[float]:
+    """Return the numbers of a list or tuple, in their order; raise for anything else."""
+    if type(answer) not in (list, tuple):
+        raise UnreadableError(f"The answer is {shown(answer)}; a list of numbers is asked for.")
+    return [number(one) for one in answer]
+
+
 def text(answer: object) -> str:
     """Return a text as it was given; raise :class:`UnreadableError` for anything else."""
     if type(answer) is not str:

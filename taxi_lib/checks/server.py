@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
-from prefect import Flow, State, get_client, tags
+from prefect import Flow, State, Task, get_client, tags
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, TaskRun
@@ -23,7 +23,7 @@ STOPPED = (
     "first cell, run all cells again, and then this one."
 )
 _MISTAKES = (NameError, AttributeError, TypeError, LookupError, ImportError)  # in the code itself
-_PATIENCE = 4.0  # seconds without another task run; each needs a moment to reach the server
+_PATIENCE = 6.0  # seconds without another task run; each needs a moment to reach the server
 
 
 class Ended(NamedTuple):
@@ -120,6 +120,47 @@ def task_runs(run: FlowRun, count: int = 1) -> list[TaskRun]:
             time.sleep(0.2)
 
 
+def failed_task(run: FlowRun, name: str, retries: int, seed: int) -> TaskRun:
+    """Return the task run of an exercise, in which a service failed until no retry was left.
+
+    Parameters
+    ----------
+    run : prefect.client.schemas.objects.FlowRun
+        The learner's.
+    name : str
+        The function of the task.
+    retries : int
+        How many it is to have.
+    seed : int
+        Which makes the service of the exercise fail often enough.
+
+    Raises
+    ------
+    UnreadableError
+        When the run is another one.
+    """
+    found = [one for one in task_runs(run) if one.name.startswith(f"{name}-")]
+    if not found:
+        raise UnreadableError(f"The flow of this run has not called `{name}`.")
+    had = found[-1].empirical_policy.retries
+    if had != retries:
+        raise UnreadableError(
+            f"The task of this run had {had} retries, and not {retries}: is it the run of your own "
+            f"flow, which calls `{name}.with_options(retries={retries})`?"
+        )
+    if "503" not in (found[-1].state.message or ""):
+        raise UnreadableError(
+            "In this run the service did not fail as the exercise says: start a new one for each "
+            f"run, `with facts_api(failure_share=0.5, seed={seed}) as flaky:`."
+        )
+    if run.state_name == "Completed":
+        raise UnreadableError(
+            "The task of this run failed, and its flow did not look: call the task without "
+            "`return_state=True`, and only the flow with it."
+        )
+    return found[-1]
+
+
 def states(run: TaskRun) -> list[State]:
     """Return every state of a task run that has ended, in order."""
     with server() as client:
@@ -132,6 +173,13 @@ def flow(answer: object) -> Flow:
         raise UnreadableError(f"The answer is {shown(answer)}; a function below `@flow` is asked.")
     if answer.isasync:
         raise UnreadableError("The flow is written with `async def`; the check calls a plain one.")
+    return answer
+
+
+def task(answer: object) -> Task:
+    """Return a task; raise :class:`UnreadableError` for anything else."""
+    if type(answer) is not Task:
+        raise UnreadableError(f"The answer is {shown(answer)}; a function below `@task` is asked.")
     return answer
 
 

@@ -10,7 +10,7 @@ from support.cli import run_command
 from support.exercises import asked, cell
 from taxi_lib import checks
 from taxi_lib.checks import Questions, progress, questions
-from taxi_lib.checks.answers import function, names, number, one_of, table, text, truth
+from taxi_lib.checks.answers import function, names, number, numbers, one_of, table, text, truth
 from taxi_lib.checks.verdicts import Box, Right, Wrong
 from taxi_lib.errors import ContractError, TaxiError
 
@@ -99,7 +99,7 @@ class ThreeOfMyOwn(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("read", [number, text, truth, names, function, table])
+@pytest.mark.parametrize("read", [number, numbers, text, truth, names, function, table])
 @pytest.mark.parametrize("answer", [Agreeable(), ThreeOfMyOwn(4), type("Str", (str,), {})("a")])
 def test_no_object_passes_by_agreeing_with_everything(read, answer: object):
     with pytest.raises(TaxiError, match="The answer is"):
