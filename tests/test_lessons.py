@@ -11,10 +11,15 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import xgboost
+from sklearn.pipeline import Pipeline
 
 from support import ROOT
-from taxi_lib import services
+from support.months import link_real_months
+from taxi_lib import models, services
 from taxi_lib.services.ports import post_json
 
 # Run the code of a notebook, and print a variable of it.
@@ -43,6 +48,55 @@ def test_lesson_1_gives_the_same_digits_with_one_thread_and_with_two(runs_dir: P
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         found.append(json.loads(run.stdout.splitlines()[-1]))
     assert found[0] == found[1]
+
+
+def sources_of(lesson: str) -> dict[str, str]:
+    """Return the sources of a lesson's cells by their ids."""
+    path = next((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
+    return {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+
+
+def test_pairs_that_occur_once_can_be_left_out_as_lesson_2_says():
+    random = np.random.default_rng(42)
+    numbers, miles = random.geometric(0.01, 2000), random.gamma(2, 2, 2000).round(1)
+    trips = pd.DataFrame({"PU_DO": numbers.astype(str), "trip_distance": miles})
+    scope = {"train": trips, "usual": True, "models": models, "xgboost": xgboost}
+    scope["Pipeline"] = Pipeline
+    exec(sources_of("02")["often"], scope)
+    assert 10 < len(scope["often"]) < trips["PU_DO"].nunique() - 10
+    few = xgboost.XGBRegressor(**models.COURSE_PARAMETERS | {"n_estimators": 5})
+    minutes = 3 * miles + numbers % 7
+    answers = [
+        make(few).fit(trips, minutes).predict(trips)
+        for make in (models.with_pairs, scope["on_pairs"])
+    ]
+    assert np.array_equal(*answers)
+
+
+JUDGE = """
+best = models.with_zones(xgboost.XGBRegressor(**fixed | study.best_params))
+best.fit(train[zones], train["duration"])
+later = prepared(read_trips(fetch_months(train_month, "2023-01")[1])[0])
+print(*(f"{models.rmse(m, t):.2f}" for t in (later, val) for m in (best, mean)))
+"""
+
+
+@pytest.mark.slow
+def test_lesson_2_is_right_about_january_2023(runs_dir: Path, tmp_path: Path):
+    if not link_real_months(tmp_path / "real", "2021-01", "2021-02", "2023-01"):
+        pytest.skip("needs the real months")
+    cells = sources_of("02")
+    needed = ("parameters", "workspace", "imports", "fetch", "read", "columns", "store")
+    needed += ("baseline", "fixed", "objective", "search")
+    script = "\n".join(["xgboost_rmse = 0.0", *(cells[name] for name in needed), JUDGE])
+    env = os.environ | {"TAXI_DATA_DIR": str(tmp_path / "real"), "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    later, mean_later, val, mean_val = run.stdout.splitlines()[-1].split()
+    said = re.findall(r"\d+\.\d\d", cells["test-notice"])
+    assert said == [later, val, mean_later, mean_val]
+    shares = [f"{100 * float(a) / float(b):.0f}" for a, b in ((later, mean_later), (val, mean_val))]
+    assert re.findall(r"(\d+) %", cells["test-notice"]) == shares
 
 
 def test_lesson_12_recommends_a_trigger_that_prefect_takes():
