@@ -359,10 +359,10 @@ def cut_short(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def foreign(path: Path) -> None:
+def foreign(path: Path, revision: str = "cafecafecafe") -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
-        database.execute("INSERT INTO alembic_version VALUES ('cafecafecafe')")
+        database.execute("INSERT INTO alembic_version VALUES (?)", [revision])
 
 
 DATABASES = pytest.mark.parametrize(
@@ -396,33 +396,39 @@ def test_an_empty_database_is_ok(healthy: Path, check: str, file: str):
     assert only(check)[0] == "ok"
 
 
+@pytest.mark.slow
 def test_a_store_of_this_mlflow_is_ok(healthy: Path, empty_store: Path):
     shutil.copy(empty_store, healthy / "runs" / "mlflow.db")
     assert only("check_mlflow") == ("ok", str(healthy / "runs" / "mlflow.db"))
 
 
-def test_a_store_of_an_older_mlflow_is_a_problem_with_the_command_that_upgrades_it(
-    healthy: Path, empty_store: Path
-):
-    store = shutil.copy(empty_store, healthy / "runs" / "mlflow.db")
-    with closing(sqlite3.connect(store)) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
+def test_a_store_of_an_older_mlflow_is_a_problem_with_the_command_that_upgrades_it(healthy: Path):
+    store = healthy / "runs" / "mlflow.db"
+    foreign(store, "0584bdc529eb")
     status, sentence = only("check_mlflow")
     assert status == "problem" and f"mlflow db upgrade sqlite:///{store}." in sentence
 
 
-def test_a_locked_store_is_a_warning(healthy: Path, empty_store: Path):
-    store = shutil.copy(empty_store, healthy / "runs" / "mlflow.db")
+def test_a_locked_store_is_a_warning(healthy: Path):
+    store = healthy / "runs" / "mlflow.db"
+    foreign(store)
     with closing(sqlite3.connect(store, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        assert only("check_mlflow")[0] == "warning"
+        status, sentence = only("check_mlflow")
+    assert status == "warning" and "is in use (database is locked): wait" in sentence
 
 
-def test_a_large_database_does_not_take_long(
-    healthy: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(stores, "_SECONDS", -1)
-    shutil.copy(empty_store, healthy / "runs" / "mlflow.db")
+def test_a_large_database_is_not_read_to_its_end(healthy: Path, monkeypatch: pytest.MonkeyPatch):
+    store = healthy / "runs" / "mlflow.db"
+    with closing(sqlite3.connect(store)) as database, database:
+        database.execute("CREATE TABLE runs (name TEXT)")
+        database.executemany("INSERT INTO runs VALUES (?)", [("x" * 50,)] * 20_000)
+    monkeypatch.setattr(stores, "_SECONDS", -1)  # time is up at once
+    with (
+        pytest.raises(sqlite3.OperationalError, match="interrupted"),
+        closing(stores._connect(store)) as database,
+    ):
+        database.execute("PRAGMA quick_check(1)").fetchall()
     assert only("check_mlflow")[0] == "ok"
 
 
