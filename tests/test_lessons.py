@@ -133,15 +133,35 @@ def test_lesson_12_is_right_about_notifications_and_mail_of_prefect_2(prefect_ap
         assert state.is_completed() and inbox.messages == []
 
 
+def pipeline_of_lesson_13(folder: Path) -> dict:
+    """Write the file that the lesson writes, with a limit of two seconds; return its names."""
+    lesson = next((ROOT / "notebooks").glob("13_*.ipynb"))
+    cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells]
+    parts = [cell.split("\n", 1) for cell in cells if re.match(r"%%writefile.*pipeline\.py", cell)]
+    (folder / "pipeline.py").write_text("\n".join(part for _, part in parts).replace("3600", "2"))
+    return runpy.run_path(str(folder / "pipeline.py"))
+
+
+def test_the_cache_key_of_lesson_13_knows_each_file_that_is_named(tmp_path: Path):
+    fingerprint = pipeline_of_lesson_13(tmp_path)["fingerprint"]
+    notebook = tmp_path / "step.ipynb"
+    declared = nbformat.v4.new_code_cell("default: str = 'c'\nfiles: list = []")
+    declared.metadata["tags"] = ["parameters"]
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[declared], metadata=spec), notebook)
+    inputs = {"notebook": notebook, "values": {"files": ["a", "b"]}}
+    keys = [fingerprint(None, inputs)]
+    for name in "abc":
+        (tmp_path / name).write_text("trips")
+        keys.append(fingerprint(None, inputs))
+    assert len(set(keys)) == 4
+
+
 @pytest.mark.slow
 def test_the_task_of_lesson_13_says_why_a_notebook_failed(prefect_api: str, tmp_path: Path):
     from prefect import flow
 
-    lesson = next((ROOT / "notebooks").glob("13_*.ipynb"))
-    cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells]
-    parts = [cell.split("\n", 1) for cell in cells if re.match(r"%%writefile.*pipeline\.py", cell)]
-    (tmp_path / "pipeline.py").write_text("\n".join(part for _, part in parts).replace("3600", "2"))
-    pipeline = runpy.run_path(str(tmp_path / "pipeline.py"))
+    pipeline = pipeline_of_lesson_13(tmp_path)
     notebooks = {
         "slow": ("python3", "import time; time.sleep(30)"),
         "elsewhere": ("not-here", "1"),
