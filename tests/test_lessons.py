@@ -147,7 +147,7 @@ def test_the_cache_key_of_lesson_13_knows_each_file_that_is_named(tmp_path: Path
     notebook = tmp_path / "step.ipynb"
     declared = nbformat.v4.new_code_cell("default: str = 'c'\nfiles: list = []")
     declared.metadata["tags"] = ["parameters"]
-    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    spec = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[declared], metadata=spec), notebook)
     inputs = {"notebook": notebook, "values": {"files": ["a", "b"]}}
     keys = [fingerprint(None, inputs)]
