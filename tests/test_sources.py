@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copy
 
 import pandas as pd
 import pyarrow as pa
@@ -149,9 +150,21 @@ def test_a_data_folder_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPa
         fetch_months("2021-01")
 
 
-def test_only_green_months_are_made_up(data_dir: Path):
-    with pytest.raises(DataError, match="Only green months can be made up, not fhv"):
-        fetch_months("2021-01", source="synthetic", taxi="fhv")
+def test_yellow_months_are_not_made_up(data_dir: Path):
+    with pytest.raises(DataError, match="Only green and FHV months can be made up, not yellow"):
+        fetch_months("2021-01", source="synthetic", taxi="yellow")
+
+
+def test_fhv_months_are_made_up_and_known_as_such_when_somebody_copies_them(data_dir: Path):
+    (made,) = fetch_months("2021-06", source="synthetic", taxi="fhv")
+    assert (made.taxi, made.is_real, made.path.name) == (
+        "fhv",
+        False,
+        "fhv_tripdata_2021-06.parquet",
+    )
+    copy(made.path, data_dir)
+    (found,) = fetch_months("2021-06", source="local", taxi="fhv")
+    assert found.path.parent == data_dir and not found.is_real
 
 
 def test_the_banner_shouts_when_trips_are_made_up(write_month: WriteMonth):

@@ -16,6 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 from support.months import real_month_path
 from taxi_lib.models import course_model
 from taxi_lib.trips.synthetic import make_month
+from taxi_lib.trips.synthetic_fhv import make_fhv_month
 
 ANY_MONTHS = ["2009-02", "2020-04", "2021-01", "2024-02", "2031-12"]
 REAL_MONTHS = ["2021-01", "2021-02", "2023-01", "2023-02"]
@@ -280,3 +281,32 @@ def score(model, train, valid):
 
 def rmse(trips, predicted):
     return float(np.sqrt(np.mean((trips["duration"] - predicted) ** 2)))
+
+
+FHV_SCHEMA = pa.schema(
+    [
+        ("dispatching_base_num", pa.string()),
+        ("pickup_datetime", pa.timestamp("us")),
+        ("dropOff_datetime", pa.timestamp("us")),
+        ("PUlocationID", pa.float64()),
+        ("DOlocationID", pa.float64()),
+        ("SR_Flag", pa.null()),
+        ("Affiliated_base_number", pa.string()),
+    ]
+)
+
+
+@pytest.mark.parametrize("month", ["2021-06", "2031-12"])
+def test_an_fhv_month_has_the_columns_gaps_and_times_of_a_real_one(month, tmp_path):
+    trips = make_fhv_month(month)
+    trips.to_parquet(tmp_path / "made.parquet", index=False)
+    schema = pq.read_schema(tmp_path / "made.parquet").remove_metadata()
+    assert [(f.name, str(f.type).removeprefix("large_")) for f in schema] == [
+        (f.name, str(f.type)) for f in FHV_SCHEMA
+    ]
+    missing = trips[["PUlocationID", "DOlocationID"]].isna().mean()
+    assert missing.tolist() == pytest.approx([0.83, 0.166], abs=0.03)
+    taken = (trips["dropOff_datetime"] - trips["pickup_datetime"]).dt.total_seconds() / 60
+    assert taken.between(1, 60).mean() == pytest.approx(0.96, abs=0.02)
+    assert trips["pickup_datetime"].dt.strftime("%Y-%m").eq(month).all()
+    pd.testing.assert_frame_equal(trips, make_fhv_month(month))

@@ -38,7 +38,7 @@ def fetch_months(*months: str, source: Source = "auto", taxi: Taxi = "green") ->
         is not there yet; ``synthetic`` makes the months up; ``auto`` tries these in turn
         and makes months up only when there is no network.
     taxi : {"green", "yellow", "fhv"}
-        The fleet; only green months can be made up.
+        The fleet; green and FHV months can be made up.
 
     Returns
     -------
@@ -167,19 +167,21 @@ def is_synthetic(file: MonthFile) -> bool:
 
 
 def _synthetic(month: str, taxi: Taxi) -> MonthFile:
-    if taxi != "green":
-        raise DataError(f"Only green months can be made up, not {taxi}: use source=tlc.")
-    from taxi_lib.trips import synthetic
+    from taxi_lib.trips import synthetic, synthetic_fhv
+
+    makers = {"green": synthetic.make_month, "fhv": synthetic_fhv.make_fhv_month}
+    if taxi not in makers:
+        raise DataError(f"Only green and FHV months can be made up, not {taxi}: use source=tlc.")
 
     parts = sorted(Path(synthetic.__file__).parent.glob("synthetic*.*"))
     recipe = b"".join(part.read_bytes() for part in parts)
     # A folder for each version of the recipe, so that older months are not used again.
     folder = settings.runs_dir() / "synthetic" / hashlib.sha256(recipe).hexdigest()[:8]
-    path = folder / file_name(month)
+    path = folder / file_name(month, taxi)
     if {fingerprint(path)} != set(remembered(path).values()):  # missing or damaged
-        trips, content = synthetic.make_month(month), io.BytesIO()
+        trips, content = makers[taxi](month), io.BytesIO()
         trips.attrs[SOURCE_MARK.decode()] = "synthetic"
         trips.to_parquet(content, index=False, write_page_checksum=True)
         remember(path, hashlib.sha256(content.getvalue()).hexdigest())
         write_bytes(path, content.getvalue())
-    return MonthFile(month, path, "synthetic")
+    return MonthFile(month, path, "synthetic", taxi)

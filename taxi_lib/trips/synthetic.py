@@ -85,7 +85,7 @@ def make_month(month: str) -> pd.DataFrame:
     rows = 1000 * int(years.loc[np.clip(year, *years.index[[0, -1]]), str(number)])
     dispatched = round(rows * np.interp(time, years.index, years["dispatched"]))
     crowds = {"street": rows - dispatched, "dispatched": dispatched}
-    trips = pd.concat([_ride(rng, *crowd, year, number) for crowd in crowds.items()])
+    trips = pd.concat([ride(rng, *crowd, year, number) for crowd in crowds.items()])
     trips = trips.reset_index(drop=True)
     _give_up(rng, trips, time)
     tariff = tables()["tariff"].loc[:year].iloc[-1]
@@ -124,7 +124,7 @@ def _some(rng: Rng, chance: np.ndarray) -> np.ndarray:
     return np.flatnonzero(rng.random(len(chance)) < chance)
 
 
-def _ride(rng: Rng, kind: str, n: int, year: int, number: int) -> pd.DataFrame:
+def ride(rng: Rng, kind: str, n: int, year: int, number: int) -> pd.DataFrame:
     """Say who rides when, from where to where, how far and how long: clean trips."""
     zones, years, time = tables()["zone"], tables()["year"], year + (number - 1) / 12
     hour, slow = _when(rng, kind, n, year, number)
