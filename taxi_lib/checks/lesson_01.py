@@ -1,4 +1,4 @@
-"""Lesson 1: unknown pairs, the right limit, and a colleague's claim."""
+"""Lesson 1: unknown pairs, broken meters on both sides, and a colleague's claim."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from taxi_lib.checks.answers import function, number, table
@@ -21,8 +21,9 @@ HINTS = {
         "`val['PU_DO'].isin(train['PU_DO'])` is True for a trip whose pair is known.",
     ],
     2: [
-        "Two months are in play, and the limit concerns only one of them.",
-        "Fit on `train[train['trip_distance'] <= limit]`; score as the lesson scores `clean_val`.",
+        "Two tables come in. What has to happen to the absurd distances of each of them?",
+        "Learn from `train[train['trip_distance'] <= 100]`. In the second month, `mask` puts "
+        "another number where a condition is true: `miles.mask(miles > 100, usual)`.",
     ],
     3: [
         "What is `len(known)`, beside `len(clean_val)`?",
@@ -66,43 +67,104 @@ def _pairs_of_2023(source: Source) -> Iterator[pd.Series]:
         yield add_pair(read_trips(file)[0])["PU_DO"]
 
 
-def q2(rmse_below: object, train: pd.DataFrame, clean_val: pd.DataFrame) -> Right | Wrong:
-    """Judge a function that drops long trips from the training month only."""
-    answer, train, val = function(rmse_below), table(train), table(clean_val)
-    limit = float(np.random.default_rng(len(train)).uniform(15, 30))  # not one from the text
-    said = number(answer(limit))
-    short = train[train["trip_distance"] <= limit]
-    errors = _errors(short, val)
-    right = np.sqrt(np.mean(errors**2))
-    if np.isclose(said, right, rtol=1e-3):
+def q2(rmse_with_rule: object, train: pd.DataFrame, val: pd.DataFrame) -> Right | Wrong:
+    """Judge a function that mends broken meters on both sides, and drops no trip of the exam."""
+    answer = function(rmse_with_rule)
+    learned, asked = _with_broken_meters(table(train)), _with_broken_meters(table(val), long=True)
+    said = number(answer(learned.copy(), asked.copy()))
+    right, mistakes = _rules(learned, asked)
+    if np.isclose(said, right, rtol=3e-4):
         return Right(
-            "The training month may be cleaned as you like: it is yours. The trips to be scored "
-            "on may not: a limit that also drops the hard ones makes every model look better."
+            "The same rule ran on both sides, and every passenger got an answer. A rule that only "
+            "cleans the training month makes a model that is worse in use than one without it."
         )
-    if np.isclose(said, np.sqrt(np.mean(errors[val["trip_distance"] <= limit] ** 2)), rtol=1e-3):
-        return Wrong(
-            "You score only the trips up to the limit. Then each limit has an exam of its own, "
-            "and the easiest exam wins.",
-            "Which table must stay the same for every limit?",
-        )
-    if np.isclose(said, right**2, rtol=1e-3):
-        return Wrong("That is the mean *squared* error, in squared minutes.", "Take its root.")
-    if np.isclose(said, np.sqrt(np.mean(_errors(train, val) ** 2)), rtol=1e-3):
-        return Wrong("The limit changes nothing: the model still learns from all trips.")
+    for error, wrong in mistakes:
+        if np.isclose(said, error, rtol=3e-4):
+            return wrong
     return Wrong(
-        f"For a limit of {limit:.1f} miles the function returns {said:.3f}, which is not the "
-        "error of the linear model on `clean_val`. Which trips does it learn from?",
-        "Is it a new model for each limit, and does its encoder see only the kept trips?",
+        f"On months of the check's own the function returns {said:,.3f}, which is not the error of "
+        "the linear model under this rule. Which trips does it learn from, and what is asked?",
+        "Both tables are given as arguments: does the function use those, and a new model?",
     )
 
 
-def _errors(train: pd.DataFrame, val: pd.DataFrame) -> np.ndarray:
-    """Return how far the linear model is off for each trip, in minutes."""
+def _with_broken_meters(month: pd.DataFrame, long: bool = False) -> pd.DataFrame:
+    """Draw trips from a month, rather long ones if you like, and break some of their meters."""
+    rng = np.random.default_rng()
+    weights = month["trip_distance"].clip(0.1, 10) if long else None
+    rows = min(len(month) // 2, 3000)
+    drawn = month.sample(rows, weights=weights, random_state=rng)
+    broken = rng.choice(rows, rows // 10, replace=False)
+    miles = drawn["trip_distance"].where(drawn["trip_distance"] <= 100, 3.0).astype(float)
+    miles.iloc[broken] = 10 ** rng.uniform(3, 5, len(broken))
+    return drawn.assign(trip_distance=miles)
+
+
+def _rules(train: pd.DataFrame, val: pd.DataFrame) -> tuple[float, list[tuple[float, Wrong]]]:
+    """Return the error under the rule, and under each rule that people take for it."""
+    sound, answerable = (month[month["trip_distance"] <= 100] for month in (train, val))
+
+    def asked(miles: float) -> pd.DataFrame:
+        return val.assign(
+            trip_distance=val["trip_distance"].mask(val["trip_distance"] > 100, miles)
+        )
+
+    learned_from_all = Wrong(
+        "The model has learned from broken meters.", "Which trips may the first month keep?"
+    )
+    usual = sound["trip_distance"].median()
+    model, spoiled = _fit(sound), _fit(train)
+    return _rmse(model, asked(usual)), [
+        (
+            _rmse(model, val),
+            Wrong(
+                "The rule ran on one side only: the model, which now believes the meter, is asked "
+                "about broken ones.",
+                "What does the model get to see of a trip of 50,000 miles in the second month?",
+            ),
+        ),
+        (
+            _rmse(model, answerable),
+            Wrong(
+                "The second month has lost its broken meters. Their passengers wait for an answer.",
+                "Put another distance in the place of the absurd one, and keep the trip.",
+            ),
+        ),
+        (_rmse(spoiled, asked(usual)), learned_from_all),
+        (_rmse(spoiled, val), learned_from_all),
+        (
+            _rmse(model, asked(answerable["trip_distance"].median())),
+            Wrong(
+                "The typical distance comes from the month that is scored.",
+                "When the first passenger of a month asks, which trips are known?",
+            ),
+        ),
+        (_rmse(model, asked(100)), Wrong("A trip of 100 miles is possible, but not typical.")),
+        (
+            _rmse(model, asked(sound["trip_distance"].mean())),
+            Wrong("That is the mean distance; the exercise asks for the median."),
+        ),
+        (
+            _rmse(model, asked(train["trip_distance"].median())),
+            Wrong("The typical distance still counts the broken meters among the trips."),
+        ),
+        (
+            _rmse(model, asked(usual)) ** 2,
+            Wrong("That is the mean *squared* error, in squared minutes.", "Take its root."),
+        ),
+    ]
+
+
+def _fit(trips: pd.DataFrame) -> Pipeline:
+    """Fit the lesson's linear model."""
     encoder = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["PU_DO"]), ("passthrough", ["trip_distance"])
     )
-    model = make_pipeline(encoder, LinearRegression()).fit(train, train["duration"])
-    return model.predict(val) - val["duration"].to_numpy()
+    return make_pipeline(encoder, LinearRegression()).fit(trips, trips["duration"])
+
+
+def _rmse(model: Pipeline, trips: pd.DataFrame) -> float:
+    return float(np.sqrt(np.mean((model.predict(trips) - trips["duration"].to_numpy()) ** 2)))
 
 
 def q3(missing: object, clean_train: pd.DataFrame, clean_val: pd.DataFrame) -> Right | Wrong:

@@ -80,7 +80,7 @@ def _problem(ended: server.Ended, asked: bool, down: int) -> Wrong | None:
         )
     if down < 2 and failed and "states failed" in message:
         return Wrong(
-            f"With {services} the flow fails: `{message}`.",
+            f"With {services} the flow fails: `{message.strip('.')}`.",
             "A flow that returns several states fails when one of them is a failure.",
         )
     if down < 2 and failed:

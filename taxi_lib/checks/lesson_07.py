@@ -155,7 +155,7 @@ def q3(refresh: object, mended: object) -> Right | Wrong:
     if step.timeout_seconds != 0.3 or step.retries != 2 or 2 not in step.fn.__code__.co_consts:
         return Wrong("`refresh` has changed: mend the flow that calls it, and leave it as it was.")
     run = server.flow_run(mended)
-    runs = [one for one in server.task_runs(run) if one.name.startswith("refresh-")]
+    runs = [one for one in server.task_runs(run) if one.task_key.startswith("refresh-")]
     if not runs:
         return Wrong("The flow of this run has not called `refresh`.")
     seconds = runs[-1].total_run_time.total_seconds()

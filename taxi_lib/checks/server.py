@@ -139,7 +139,8 @@ def failed_task(run: FlowRun, name: str, retries: int, seed: int) -> TaskRun:
     UnreadableError
         When the run is another one.
     """
-    found = [one for one in task_runs(run) if one.name.startswith(f"{name}-")]
+    # Its key begins with the function's name, whatever the run is called.
+    found = [one for one in task_runs(run) if one.task_key.startswith(f"{name}-")]
     if not found:
         raise UnreadableError(f"The flow of this run has not called `{name}`.")
     had = found[-1].empirical_policy.retries

@@ -48,7 +48,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Box:
-    """What is shown below a cell: a title and a text, in which ``code`` is set in backticks."""
+    """What is shown below a cell: a title, and a text with `code` and *emphasis*."""
 
     question: int
     status: Status | Literal["hint"]
@@ -80,6 +80,9 @@ class Box:
 
 
 def _html(line: str) -> str:
+    """Set `code` and *emphasis*; inside of code an asterisk is only an asterisk."""
     indent = len(line) - len(line.lstrip())
-    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line.strip()))
-    return "&nbsp;" * indent + code
+    parts = re.split(r"`([^`]+)`", escape(line.strip()))  # every second one is code
+    parts[::2] = [re.sub(r"\*([^*]+)\*", r"<em>\1</em>", part) for part in parts[::2]]
+    parts[1::2] = [f"<code>{part}</code>" for part in parts[1::2]]
+    return "&nbsp;" * indent + "".join(parts)

@@ -113,11 +113,12 @@ def test_a_choice_is_read_whatever_its_case_and_another_one_is_refused():
 
 
 def test_a_box_can_be_read_without_colour_and_holds_no_markup_of_the_learner():
-    box = Box(2, "raised", "Line 1: `x<script>`\n<b>bold</b>")
+    box = Box(2, "raised", "Line 1: `x<script>`\n<b>bold</b> *again* `a * b * c`")
     assert repr(box).startswith("! Exercise 2: your code raised an error\n")
     page = box._repr_html_()
     assert "your code raised an error" in page and "<code>x&lt;script&gt;</code>" in page
     assert "<b>" not in page and "<script" not in page
+    assert "<em>again</em>" in page and "<code>a * b * c</code>" in page
 
 
 def test_unknown_exercises_are_refused_in_a_sentence(check: Questions):

@@ -13,9 +13,9 @@ PLACES = np.array(["1_1", "1_2", "2_1", "2_2", "3_3"])
 
 
 def month(places: int) -> pd.DataFrame:
-    miles = RNG.exponential(8, 300)
-    pairs = RNG.choice(PLACES[:places], 300)
-    minutes = 5 + 3 * np.minimum(miles, 40) + RNG.normal(0, 4, 300)
+    miles = RNG.exponential(8, 600)
+    pairs = RNG.choice(PLACES[:places], 600)
+    minutes = 5 + 3 * np.minimum(miles, 40) + RNG.normal(0, 4, 600)
     return pd.DataFrame({"PU_DO": pairs, "trip_distance": miles, "duration": minutes})
 
 
@@ -46,35 +46,41 @@ def test_the_share_of_unknown_pairs(case: str, pairs_of_2023: list[pd.Series]):
 
 
 FUNCTION = """
-    from taxi_lib.checks.lesson_01 import _errors
+    from taxi_lib.checks.lesson_01 import _fit, _rmse
 
-    def rmse_below(limit):
-        short = train[train["trip_distance"] <= limit]
-        errors = _errors(short, val)
-        return (errors ** 2).mean() ** 0.5
+    def rmse_with_rule(train, val):
+        kept = train[train["trip_distance"] <= 100]
+        usual = kept["trip_distance"].median()
+        miles = val["trip_distance"]
+        asked = val.assign(trip_distance=miles.mask(miles > 100, usual))
+        return _rmse(_fit(kept), asked)
 """
 FUNCTIONS = {
-    "right": ("right", "The training month may be cleaned", "", ""),
-    "an easier exam": ("wrong", "an exam of its own", "errors ** 2", "errors[easy] ** 2"),
-    "squared": ("wrong", "mean *squared* error", " ** 0.5", ""),
-    "not limited": ("wrong", "learns from all trips", "_errors(short", "_errors(train"),
-    "the other table": ("wrong", "which is not the error", ", val)", ", short)"),
-    "a misspelled name": (
-        "raised",
-        "KeyError",
-        "train[",
-        "train['nothing'][",
+    "right": ("right", "The same rule ran on both sides", "", ""),
+    "the training side only": ("wrong", "which now believes the meter", "asked)", "val)"),
+    "the other side only": ("wrong", "has learned from broken", "_fit(kept)", "_fit(train)"),
+    "no side": ("wrong", "has learned from broken", "_fit(kept), asked", "_fit(train), val"),
+    "an easier exam": ("wrong", "Their passengers wait", "asked)", "val[miles <= 100])"),
+    "what is not known yet": (
+        "wrong",
+        "from the month that is scored",
+        'kept["trip_distance"].median()',
+        'val.query("trip_distance <= 100")["trip_distance"].median()',
     ),
+    "the largest allowed": ("wrong", "not typical", "usual))", "100))"),
+    "the mean": ("wrong", "asks for the median", ".median()", ".mean()"),
+    "squared": ("wrong", "mean *squared* error", "asked)", "asked) ** 2"),
+    "a constant": ("wrong", "which is not the error", "_rmse(_fit(kept), asked)", "6.7"),
+    "a misspelled name": ("raised", "Line 5 of your cell", 'train["trip', 'train["no'),
+    "nothing yet": ("not attempted", "check.hint(2)", FUNCTION[FUNCTION.index("kept = ") :], "..."),
 }
 
 
 @pytest.mark.parametrize("case", FUNCTIONS)
-def test_a_limit_for_the_training_month(case: str):
+def test_a_rule_for_broken_meters_runs_on_both_sides(case: str):
     status, sentence, old, new = FUNCTIONS[case]
-    source = FUNCTION.replace(old, new) if old else FUNCTION
-    source = source.replace("errors = ", "easy = val['trip_distance'] <= limit\n        errors = ")
-    answer = cell(source, train=TRAIN, val=VAL)
-    box = said("01", 2, answer, TRAIN, VAL)
+    source = FUNCTION.replace(old, new, 1) if old else FUNCTION
+    box = said("01", 2, cell(source), TRAIN, VAL)
     assert box.status == status and sentence in box.text
 
 
