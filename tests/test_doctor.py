@@ -15,6 +15,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,44 @@ def test_the_remedy_fits_the_environment(checkout: Path, monkeypatch: pytest.Mon
     remedy = only("check_versions")[1].partition(": ")[2]
     wanted = {".venv": f"{checkout}/.venv/bin/python.", "conda": "conda env update"}
     assert wanted[own] in remedy
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("y = 2\n# half")])
+def test_a_file_of_a_package_that_is_gone_or_changed_is_a_problem(
+    healthy: Path, installed: Callable, change: Callable[[Path], object]
+):
+    installed("mine", "1.0")
+    module = healthy / "site" / "mine.py"
+    module.write_text("x = 1\n")
+    record = "mine.py,,6\n../bin/mine,,600\n__pycache__/mine.pyc,,\nRECORD,,\n"
+    (healthy / "site" / "mine-1.0.dist-info" / "RECORD").write_text(record)
+    assert only("check_files")[0] == "ok"
+    change(module)
+    status, sentence = only("check_files")
+    assert status == "problem" and "Damaged: mine (mine.py): rm -r .venv" in sentence
+
+
+def test_all_files_of_packages_are_looked_at_for_a_second_only(
+    healthy: Path, installed: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    installed("mine", "1.0")
+    record = healthy / "site" / "mine-1.0.dist-info" / "RECORD"
+    record.write_text("mine/deep/library.so,sha256=x,6\n")
+    assert only("check_files")[0] == "problem"
+    monkeypatch.setattr("taxi_lib.doctor.packages._SECONDS", -1)
+    assert only("check_files")[0] == "ok"
+    record.write_text("mine/__init__.py,sha256=x,6\n")
+    assert only("check_files")[0] == "problem"
+
+
+def test_damaged_packages_are_not_imported(monkeypatch: pytest.MonkeyPatch):
+    damaged = findings.problem("Damaged", "repair")
+    monkeypatch.setattr("taxi_lib.doctor.packages.check_files", lambda: [damaged])
+    found = dict(doctor.examine())
+    assert found["Packages' files"] == damaged
+    for title, _, name in doctor.CHECKS:
+        left_out = "This is not checked while packages are damaged" in found[title][1]
+        assert left_out == (name in doctor.COMPILED)
 
 
 def test_a_folder_that_hides_a_package_is_a_problem(healthy: Path, monkeypatch: pytest.MonkeyPatch):
@@ -552,6 +591,29 @@ def test_a_prefect_server_of_another_version_is_a_warning(
     assert status == "warning" and "is Prefect 3.0.0, installed is 3." in sentence
 
 
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"/api/health": "true"}, "/api answers"),
+        (HEALTHY | {"/api/admin/version": f'"{version("prefect")}"'}, f" {version('prefect')}"),
+    ],
+)
+def test_a_prefect_server_that_answers_is_ok(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable, answers: dict[str, str], told: str
+):
+    monkeypatch.setenv("PREFECT_API_URL", f"{answer(answers)}/api")
+    status, sentence = only("check_prefect_server")
+    assert status == "ok" and sentence.endswith(told)
+
+
+def test_a_server_on_this_machine_is_asked_without_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("PREFECT_API_URL", f"{answer(HEALTHY)}/api")
+    assert "is Prefect 3.0.0" in only("check_prefect_server")[1]
+
+
 @pytest.mark.parametrize("page", ["/health", "/api/health"])
 def test_an_address_of_a_page_is_no_address_of_an_api(
     monkeypatch: pytest.MonkeyPatch, answer: Callable, page: str
@@ -691,6 +753,18 @@ def test_control_characters_do_not_reach_the_terminal(
     monkeypatch.setattr(machine, "check_disk", lambda: [findings.ok("\x1b[31m \udcff ü")])
     assert doctor.main() == 0
     assert r"\x1b[31m \udcff ü" in capsys.readouterr().out
+
+
+def test_a_password_in_an_address_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    checks = [check for check in doctor.CHECKS if check[2] == "check_mlflow_address"]
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:1/")
+    assert doctor.main() == 1
+    shown = capsys.readouterr().out
+    assert "MLFLOW_TRACKING_URI=http://***@127.0.0.1:1/" in shown and "hunter2" not in shown
 
 
 def tree(folder: Path) -> dict[str, tuple]:

@@ -20,6 +20,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)  # of Python, as in pyproject.toml
 CHECKS = (
     ("TAXI_ variables", "variables", "check_taxi"),
     ("Packages", "packages", "check_versions"),
+    ("Packages' files", "packages", "check_files"),
     ("Imports", "packages", "check_imports"),
     ("Kernel", "kernel", "check_kernel"),
     ("Jupyter's files", "kernel", "check_runtime_folder"),
@@ -36,6 +37,8 @@ CHECKS = (
     ("Proxy", "variables", "check_proxy"),
     ("Threads", "variables", "check_threads"),
 )
+# Checks that import compiled packages, which end the process if their files are cut short.
+COMPILED = {"check_kernel", "check_runtime_folder", "check_ports", "check_months"}
 Finding = tuple  # a status (ok, warning or problem) and a sentence
 
 
@@ -62,8 +65,17 @@ def examine() -> Iterator[tuple[str, Finding]]:
     yield "Python", (status, sentence)
     if sys.version_info[:2] < OLDEST:
         return  # the other checks are not written for it
+    are_damaged = False
     for title, module, name in CHECKS:
-        yield from ((title, finding) for finding in look(module, name))
+        if are_damaged and name in COMPILED:
+            sentence = (
+                "This is not checked while packages are damaged: repair them, then ask again."
+            )
+            yield title, ("problem", sentence)
+            continue
+        for finding in look(module, name):
+            are_damaged |= name == "check_files" and finding[0] == "problem"
+            yield title, finding
 
 
 def _python() -> Finding:
@@ -104,8 +116,11 @@ def _failed(error: BaseException) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Return a text with escapes for what would act on a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Return a text without passwords in addresses, and without what would act on a terminal."""
+    import re
+
+    hidden = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in hidden)
 
 
 def _summary(problems: int, warnings: int) -> str:

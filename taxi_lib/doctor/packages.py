@@ -1,7 +1,9 @@
 """Packages: the versions that were tested, imported from where they are installed."""
 
+import os
 import re
 import sys
+import time
 import tomllib
 from contextlib import suppress
 from importlib import metadata
@@ -14,6 +16,10 @@ from taxi_lib.doctor.folders import working_folder
 from taxi_lib.errors import TaxiError, check_package
 
 _LOCKED = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: *; *([^\\\n]+))?", re.MULTILINE)
+# Lines of a package's list of files that say how long a file is: path, checksum, size.
+_RECORDED = re.compile(r"^([^,\n]+),[^,\n]*,(\d+)$", re.MULTILINE)
+_FIRST = re.compile(r"^((?:[^,/\n]+/)?[^,/\n]+\.py),[^,\n]*,(\d+)$", re.MULTILINE)
+_SECONDS = 1.0  # for all files together
 # Packages that a folder or file of the same name often hides.
 _OFTEN_HIDDEN = ("prefect", "mlflow", "papermill", "pandas", "numpy", "optuna", "httpx")
 
@@ -49,8 +55,8 @@ def _installed() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in metadata.distributions():
         with suppress(Exception):  # its record is damaged or half removed: it counts as missing
-            if version := package.version:
-                found.setdefault(_plain(package.metadata["Name"]), version)
+            if (name := _name(package)) and (version := package.version):
+                found.setdefault(name, version)
     return found
 
 
@@ -117,6 +123,53 @@ def _remedy() -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_files() -> Findings:
+    """Look whether the files of packages are there and whole, those of the project's own first."""
+    end = time.monotonic() + _SECONDS
+    needed = _needed()
+    packages = sorted(metadata.distributions(), key=lambda package: _name(package) not in needed)
+    damaged = {}
+    for only_first in (
+        True,
+        False,
+    ):  # the files that an import reads first are looked at in any case
+        for package in packages:
+            if not only_first and time.monotonic() > end:
+                break
+            if path := _damaged_file(package, only_first):
+                damaged[_name(package)] = path
+    if damaged:
+        files = listed([f"{name} ({path})" for name, path in damaged.items()])
+        yield problem(f"Damaged: {files}", "rm -r .venv, then make setup")
+    else:
+        yield ok(f"whole, of {len(packages)} packages")
+
+
+def _damaged_file(package: metadata.Distribution, only_first: bool) -> str:
+    """Return a file that is gone or not as long as it was when it was installed, or nothing."""
+    root = str(package.locate_file(""))
+    with suppress(OSError, ValueError):
+        text = package.read_text("RECORD") or ""
+        for path, size in (_FIRST if only_first else _RECORDED).findall(text):
+            # Programs outside of the folder are changed when they are installed.
+            if not path.startswith("..") and _size(f"{root}/{path}") != int(size):
+                return path
+    return ""
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (there are many)
+    except OSError:
+        return -1
+
+
+def _name(package: metadata.Distribution) -> str:
+    with suppress(Exception):  # its record is damaged
+        return _plain(package.metadata["Name"])
+    return ""
 
 
 def check_imports() -> Findings:
