@@ -136,7 +136,7 @@ def test_a_python_that_is_too_new_is_a_problem_beside_the_others(monkeypatch: py
     monkeypatch.setattr(doctor, "CHECKS", doctor.CHECKS[-1:])
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     (title, (status, _)), (other, _) = doctor.examine()
-    assert (title, status, other) == ("Python", "problem", "Threads")
+    assert (title, status, other) == ("Python", "problem", "Other variables")
 
 
 def test_the_bounds_of_python_are_those_of_the_project():
@@ -704,10 +704,20 @@ def test_a_proxy_for_this_machine_is_a_warning(
     assert only("check_proxy")[0] == status
 
 
-@pytest.mark.parametrize(("threads", "status"), [("1", "ok"), ("8", "warning"), ("x", "warning")])
-def test_more_threads_are_a_warning(monkeypatch: pytest.MonkeyPatch, threads: str, status: str):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
-    assert only("check_threads")[0] == status
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("OPENBLAS_NUM_THREADS", "1", "ok"),
+        ("OPENBLAS_NUM_THREADS", "8", "warning"),
+        ("PYTHONOPTIMIZE", "1", "warning"),
+        ("MLFLOW_REGISTRY_URI", "http://elsewhere", "warning"),
+    ],
+)
+def test_a_variable_that_changes_what_lessons_do_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, status: str
+):
+    monkeypatch.setenv(name, value)
+    assert only("check_effects")[0] == status
 
 
 def test_a_profile_of_yours_that_leads_elsewhere_is_named(healthy: Path):

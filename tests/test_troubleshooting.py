@@ -508,6 +508,11 @@ def _() -> str:
     return python("-S", "-c", "import pkg_resources")  # like an environment without setuptools
 
 
+@provokes("No such file or directory: './data/green_tripdata_2021-01.csv'")
+def _(project: Path) -> None:
+    pd.read_csv("./data/green_tripdata_2021-01.csv")
+
+
 @provokes("There is no green_tripdata_….parquet in …: put it there")
 def _(data_dir: Path) -> None:
     fetch_months("2021-01", source="local")

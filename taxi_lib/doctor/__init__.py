@@ -35,7 +35,7 @@ CHECKS = (
     ("Prefect's profile", "variables", "check_prefect_profile"),
     ("MLflow's address", "variables", "check_mlflow_address"),
     ("Proxy", "variables", "check_proxy"),
-    ("Threads", "variables", "check_threads"),
+    ("Other variables", "variables", "check_effects"),
 )
 # Checks that import compiled packages, which end the process if their files are cut short.
 COMPILED = {"check_kernel", "check_runtime_folder", "check_ports", "check_months"}
@@ -126,4 +126,4 @@ def _harmless(text: str) -> str:
 def _summary(problems: int, warnings: int) -> str:
     if problems:
         return f"Problems that would stop a lesson: {problems}."
-    return f"Nothing here would stop a lesson ({warnings} warnings)."
+    return f"Nothing here would stop a lesson. Warnings: {warnings}."

@@ -19,6 +19,12 @@ from taxi_lib.errors import TaxiError
 
 _OURS = ("TAXI_DATA_DIR", "TAXI_RUNS_DIR", "TAXI_TLC_URL", "TAXI_WORKSPACE")
 _INTERNAL = ("TAXI_MLFLOW_START", "TAXI_NOTEBOOK_DIR", "TAXI_PIPE_", "TAXI_RUN")
+# Variables with the values that do no harm, and what other values do.
+_EFFECTS = {
+    "OPENBLAS_NUM_THREADS": (("", "1"), "some figures differ in the third digit"),
+    "PYTHONOPTIMIZE": (("", "0"), "Python skips the asserts of the lessons"),
+    "MLFLOW_REGISTRY_URI": (("",), "registered models go there"),
+}
 _HERE = ("127.0.0.1", "localhost")
 _SECONDS = 1.0  # for a server to answer
 
@@ -144,14 +150,15 @@ def check_proxy() -> Findings:
         yield warning(fault, f"export {name}={','.join(sorted({*_HERE, *direct} - {''}))}")
 
 
-def check_threads() -> Findings:
-    """Look whether sums are taken in the order that gives the figures of the lessons."""
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "1")
-    if threads == "1":
-        yield ok("OPENBLAS_NUM_THREADS is 1, or set by the lessons")
-    else:
-        fault = f"OPENBLAS_NUM_THREADS is {threads}, which changes the third digit of some figures"
-        yield warning(fault, "unset it")
+def check_effects() -> Findings:
+    """Look for variables that change what a lesson computes or claims."""
+    faults = 0
+    for name, (usual, effect) in _EFFECTS.items():
+        if (value := os.environ.get(name, "")) not in usual:
+            faults += 1
+            yield warning(f"{name} is {value}, and {effect}", f"unset {name}")
+    if not faults:
+        yield ok(f"{listed(list(_EFFECTS))} change nothing")
 
 
 def _version(package: str) -> str:
