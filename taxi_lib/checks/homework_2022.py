@@ -177,11 +177,11 @@ def _todays() -> set[dt.date]:
 
 
 def _days() -> list[dt.date]:
-    rng = np.random.default_rng()
-    year = int(rng.integers(2015, 2025))
+    """Return days at the ends of months and years, the same each time, and others drawn anew."""
     ends = [(1, 1), (1, 31), (2, 28), (3, 1), (3, 31), (5, 31), (7, 31), (12, 31)]
-    drawn = [dt.date(2015, 1, 1) + dt.timedelta(days=int(n)) for n in rng.integers(0, 3650, 20)]
-    return [*drawn, *(dt.date(year, *end) for end in ends)]
+    drawn = np.random.default_rng().integers(0, 3650, 20)
+    days = [dt.date(2015, 1, 1) + dt.timedelta(days=int(n)) for n in drawn]
+    return [*(dt.date(2023, *end) for end in ends), *days]
 
 
 def _months(day: dt.date, back: tuple[int, int] = (2, 1)) -> list[str]:

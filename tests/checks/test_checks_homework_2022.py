@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LinearRegression
 
-from support.exercises import cell, said
+from support.exercises import asked, cell, said
 from taxi_lib.services.prefect_client import temporary_names
 
 HOMEWORK = "homework_2022"
@@ -151,6 +151,12 @@ def test_the_months_of_a_date(case: str):
     for _ in range(3):  # the dates are drawn
         box = said(HOMEWORK, 2, cell(source), str(uuid4()))
         assert box.status == "wrong" and sentence in box.text
+
+
+def test_the_second_time_the_same_mistake_is_made_with_dates_more_is_said():
+    check, one_digit = asked(HOMEWORK), cell(MONTHS_OF.replace("+ 1:02d", "+ 1"))
+    assert "two digits" not in check.judge(2, one_digit, str(uuid4())).text
+    assert "two digits" in check.judge(2, one_digit, str(uuid4())).text
 
 
 def test_a_function_that_fails_on_a_date_is_shown_with_its_line():
