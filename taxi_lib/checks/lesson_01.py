@@ -127,7 +127,7 @@ def _rules(train: pd.DataFrame, val: pd.DataFrame) -> tuple[float, list[tuple[fl
             _rmse(model, answerable),
             Wrong(
                 "The second month has lost its broken meters. Their passengers wait for an answer.",
-                "Put another distance in the place of the absurd one, and keep the trip.",
+                "Keep the trip, and replace only its absurd distance.",
             ),
         ),
         (_rmse(spoiled, asked(usual)), learned_from_all),

@@ -165,7 +165,7 @@ def _compare(months: list[str], found: dict[str, Row], due: dict[str, Row]) -> W
             "Which of the two lines is thrown away, the old or the new?",
         )
     if found != due:
-        return Wrong("The months are right, but not everything that stands beside them.")
+        return Wrong("The months and their RMSE are right, but not the number of trips.")
     return None
 
 
@@ -192,8 +192,8 @@ def q3(mended: object) -> Right | Wrong:
     if not runs:
         return Wrong("The script has not run `python train.py`.")
     return _judge(script, bad, good, kept) or Right(
-        "Whoever starts the script, cron or an orchestrator, now learns the truth from its status. "
-        "An exit status is the oldest of all states, and many tools rely on it."
+        "Cron, or any other program that starts the script, now learns the truth from its status. "
+        "Every tool that runs commands looks at exit statuses, so they should be right."
     )
 
 

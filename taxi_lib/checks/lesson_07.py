@@ -92,7 +92,7 @@ def q2(worth_a_retry: object) -> Right | Wrong:
 
 @contextmanager
 def _failures() -> Iterator[dict[str, str]]:
-    """Yield an address for each kind of failure; none can be told by the text of its message."""
+    """Yield an address for each kind of failure; the numbers in them are there to mislead."""
     with ExitStack() as stack:
         busy = stack.enter_context(service(failures=math.inf))
         moved = stack.enter_context(service(failures=math.inf, status=404))
@@ -176,5 +176,6 @@ def q3(refresh: object, mended: object) -> Right | Wrong:
         return Wrong("In this run the task was not stopped three times.")
     return Right(
         "A timeout that cannot interrupt the work is only a late message, and a flow that does not "
-        "look at its task hides even that. Ask of each limit: who can stop this, and who is told?"
+        "look at its task hides even that. Ask of each limit: what can stop this work, and who "
+        "learns of it?"
     )

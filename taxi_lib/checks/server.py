@@ -40,7 +40,7 @@ def server() -> Iterator[SyncPrefectClient]:
     Raises
     ------
     UnreadableError
-        When it has stopped. A client of its own accord would start a private one instead.
+        When it has stopped. Prefect's client would start a private one instead.
     """
     address = PREFECT_API_URL.value()
     try:

@@ -59,7 +59,7 @@ SHEETS = {
     ),
     "without the trips": (
         "wrong",
-        "not everything",
+        "not the number of trips",
         READ,
         WRITE.replace("{rows}", f"{OTHERS} + [[month, 1, rmse]]"),
     ),

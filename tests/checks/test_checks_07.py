@@ -118,7 +118,7 @@ SOURCE = """
 NAPS = "for _ in range(40): time.sleep(0.05)"
 SLEEP = "time.sleep(0.7)"  # three of them are longer than one of 2 seconds
 RUNS = {
-    "right": ("who can stop this", 2, NAPS, "refresh()"),
+    "right": ("what can stop this work", 2, NAPS, "refresh()"),
     "its future fails the flow": ("but its task ran for", 2, SLEEP, "refresh.submit().result()"),
     "as it was": ("is `Completed`, and its task ran for", 2, SLEEP, "refresh.submit().wait()"),
     "in time only": ("stop in time now", 0, NAPS, "refresh(return_state=True)"),
