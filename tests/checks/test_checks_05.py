@@ -159,3 +159,8 @@ def test_a_digest_fails_while_its_service_is_down(case: str):
     status, sentence, body = DIGESTS[case]
     box = said("05", 3, made(f"@flow\ndef digest(url):\n    {body}\n"))
     assert box.status == status and sentence in box.text
+
+
+def test_the_lessons_own_flow_is_no_answer():
+    box = said("05", 3, once_more)
+    assert box.status == "wrong" and "another flow" in box.text
