@@ -163,11 +163,16 @@ DIAGRAMS = {
         kernel [label="papermill\\nruns it" peripheries=2]
         promises [label="contract:\\npromises\\nkept?"]
         results [label="results" fillcolor="{GOOD}"]
-        asked -> contracts -> known
+        refused [label="refused,\\nno kernel" fillcolor="{BAD}"]
+        failed [label="Failed,\\nwith evidence" fillcolor="{BAD}"]
+        asked -> contracts
+        contracts -> known [label="yes"]
+        contracts -> refused [label="no"]
+        promises -> failed [label="no"]
         known -> results [label="yes: Cached"]
         known -> kernel [label="no"]
         kernel -> promises
-        promises -> results [label="new record"]
+        promises -> results [label="yes: new record"]
     """,
 }
 
