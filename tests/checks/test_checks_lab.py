@@ -23,6 +23,7 @@ from taxi_lib.services.web_apps import serve
 
 LAB = "lab_break_and_mend"
 NOTEBOOK = ROOT / "notebooks" / f"{LAB}.ipynb"
+SOLUTIONS = NOTEBOOK.with_name("solutions") / f"{LAB}_solutions.ipynb"
 # What each section prints when it is broken, and when its parameter is sound.
 BROKEN = {
     "parameter": ("counted 2021-01", "counted 2021-02"),
@@ -43,22 +44,41 @@ zone, second_cell = "America/New_York", "pass"
 """
 
 
+def executed(path: Path, folder: Path, scratch: Path) -> dict[str, str]:
+    """Run a notebook, which must leave nothing behind; return what each cell showed."""
+    sandbox = Sandbox(folder, scratch)
+    ((notebook, _),) = sandbox.execute(path)
+    assert sandbox.processes() == [] and sandbox.files() == []
+    shown = {cell.id: str(cell.get("outputs")) for cell in notebook.cells}
+    return {name: text.replace("\\'", "'") for name, text in shown.items()}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
-@pytest.mark.parametrize("sound", [False, True], ids=["broken", "sound"])
-def test_each_failure_is_made_by_its_parameter(sound: bool, tmp_path: Path, scratch: Path):
+def test_each_failure_is_there_until_it_is_mended(tmp_path: Path, scratch: Path):
+    shown = executed(SOLUTIONS, tmp_path, scratch)
+    assert {name for name, (broken, _) in BROKEN.items() if broken not in shown[name]} == set()
+    assert {name for name in BROKEN if ": right" not in shown[f"{name}-mend"]} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_no_failure_is_there_when_its_parameter_is_sound(tmp_path: Path, scratch: Path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.source += "\nkeep = False" + (SOUND if sound else "")
+    parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    parameters.source += f"\nkeep = False{SOUND}"
     nbformat.write(notebook, tmp_path / "lab.ipynb")
-    sandbox = Sandbox(tmp_path, scratch)
-    ((executed, _),) = sandbox.execute(tmp_path / "lab.ipynb")
-    outputs = {cell.id: str(cell.get("outputs")) for cell in executed.cells}
-    printed = {name: outputs[name].replace("\\'", "'") for name in BROKEN}
-    assert {n: p for n, p in printed.items() if BROKEN[n][sound] not in p} == {}
-    assert sum("not attempted yet" in text for text in outputs.values()) == len(BROKEN)
-    assert sandbox.processes() == [] and sandbox.files() == []
+    shown = executed(tmp_path / "lab.ipynb", tmp_path, scratch)
+    assert {name for name, (_, sound) in BROKEN.items() if sound not in shown[name]} == set()
+    assert {n for n in BROKEN if "not attempted yet" not in shown[f"{n}-mend"]} == set()
+
+
+def test_the_lab_and_its_solutions_make_the_same_failures():
+    lab, solved = (
+        {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+        for path in (NOTEBOOK, SOLUTIONS)
+    )
+    assert {name for name in BROKEN if lab[name] != solved[name]} == set()
 
 
 def copy_of(folder: Path, given: str, counted: str = "2021-02") -> Path:
