@@ -1,15 +1,12 @@
 """The lab: ten failures that the learner repairs; each check looks at what was repaired."""
 
 import ast
-import asyncio
 import json
 import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,11 +14,9 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import CronSchedule
 from scipy import sparse
 
-from taxi_lib.checks import server
+from taxi_lib.checks import schedules, server
 from taxi_lib.checks.answers import UnreadableError, function, text, truth
 from taxi_lib.checks.verdicts import Right, Wrong
 
@@ -229,17 +224,12 @@ def q7(run_id: object, deployment_id: UUID) -> Right | Wrong:
     run = server.flow_run(run_id)
     if run.deployment_id != deployment_id:
         return Wrong("This is a run of something else: the waiting one is still waiting.")
-    if not _a_worker_completed(run):
+    if not server.a_worker_completed(run):
         return Wrong(f"The run is {run.state_name}, but no worker has completed it.")
     return Right(
         "A run waits for a worker as long as it takes. Prefect marks it `Late`, and an automation "
         "can tell you."
     )
-
-
-def _a_worker_completed(run: FlowRun) -> bool:
-    """Return whether a process of a worker ran it to its end; a state alone can be set by hand."""
-    return run.state.is_completed() and bool(run.infrastructure_pid) and run.run_count > 0
 
 
 def q8(run_id: object, deployment_id: UUID) -> Right | Wrong:
@@ -250,7 +240,7 @@ def q8(run_id: object, deployment_id: UUID) -> Right | Wrong:
             "This run belongs to another deployment. What others call by its name is still broken.",
             "Apply the deployment again under its old name.",
         )
-    if not _a_worker_completed(run):
+    if not server.a_worker_completed(run):
         return Wrong(f"This run is {run.state_name}. The last lines of its log say why.")
     return Right(
         "A deployment is created although its code cannot be found: only a run proves it. So run "
@@ -267,7 +257,7 @@ def q9(rescheduled: object, deployment_id: UUID) -> Right | Wrong:
     active = [one.schedule for one in kept if one.active]
     if len(active) != 1:
         return Wrong(f"The deployment has {len(active)} active schedules: one is asked for.")
-    times = _next_times(active[0])
+    times = schedules.planned(active[0], 13, ZoneInfo("America/New_York"))
     if {time.day for time in times} != {3} or {time.minute for time in times} != {0}:
         return Wrong("The runs do not start on the third, at a full hour, in New York.")
     if (hours := {time.hour for time in times}) != {9}:
@@ -280,16 +270,6 @@ def q9(rescheduled: object, deployment_id: UUID) -> Right | Wrong:
         "The schedule itself knows New York's clock, so that it is nine there on both sides of "
         "the change to summer time."
     )
-
-
-def _next_times(schedule: CronSchedule) -> list[datetime]:
-    """Return the times of the next year, in New York."""
-    from prefect.server.schemas.schedules import CronSchedule as Calendar
-
-    calendar = Calendar.model_validate(schedule.model_dump())
-    with ThreadPoolExecutor() as thread:  # this one has a running loop
-        times = thread.submit(asyncio.run, calendar.get_dates(13)).result()
-    return [time.astimezone(ZoneInfo("America/New_York")) for time in times]
 
 
 def q10(ran_to_its_end: object) -> Right | Wrong:

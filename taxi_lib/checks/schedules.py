@@ -1,6 +1,9 @@
 """When a cron expression starts a run: worked out by what Prefect itself uses."""
 
+import asyncio
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+from zoneinfo import ZoneInfo
 
 from prefect._vendor.croniter import croniter
 from prefect.client.schemas.schedules import CronSchedule
@@ -35,6 +38,18 @@ def times_of(answer: object, start: dt.datetime, count: int) -> list[dt.datetime
             f"Prefect does not take {shown(expression)}: a cron expression has five parts with "
             "spaces between them, `minute hour day month weekday`, and comes true at some time."
         ) from None
+
+
+def planned(
+    schedule: CronSchedule, count: int, zone: ZoneInfo, start: dt.datetime | None = None
+) -> list[dt.datetime]:
+    """Return the next times of a schedule as the server works them out, by the clock of a zone."""
+    from prefect.server.schemas.schedules import CronSchedule as Calendar
+
+    calendar = Calendar.model_validate(schedule.model_dump())
+    with ThreadPoolExecutor() as thread:  # this one may have a running loop
+        times = thread.submit(asyncio.run, calendar.get_dates(count, start)).result()
+    return [time.astimezone(zone) for time in times]
 
 
 def monthly(answer: object, day: int, hour: int) -> Wrong | None:

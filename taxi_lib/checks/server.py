@@ -1,20 +1,26 @@
 """What Prefect's server kept of a learner's run, and a learner's flow run once more."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
 from prefect import Flow, State, Task, get_client, tags
+from prefect import flow_engine as engine
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Scheduled
 
 from taxi_lib.checks.answers import UnreadableError, shown
 
@@ -24,6 +30,7 @@ STOPPED = (
 )
 _MISTAKES = (NameError, AttributeError, TypeError, LookupError, ImportError)  # in the code itself
 _PATIENCE = 6.0  # seconds without another task run; each needs a moment to reach the server
+_PATIENCE_WITH_LOGS = 3.0  # seconds; a log reaches the server a moment after the run's state
 
 
 class Ended(NamedTuple):
@@ -75,6 +82,46 @@ def flow_run(answer: object) -> FlowRun:
     if not run.state or not run.state.is_final():
         raise UnreadableError(f"The flow run {run.name} has not ended yet: run the cell later.")
     return run
+
+
+def deployment(deployment_id: UUID | None) -> DeploymentResponse:
+    """Return a deployment as the server has it now.
+
+    Raises
+    ------
+    UnreadableError
+        When there is none of this id, or the run that it was taken from belongs to none.
+    """
+    if deployment_id is None:
+        raise UnreadableError(
+            "This run belongs to no deployment: was the flow called in the notebook? Ask for a run "
+            "of the deployment, with `run_deployment` or `prefect deployment run`."
+        )
+    with server() as client:
+        try:
+            return client.read_deployment(deployment_id)
+        except ObjectNotFound:
+            raise UnreadableError(
+                f"The server has no deployment {deployment_id} any more: run all cells again."
+            ) from None
+
+
+def a_worker_completed(run: FlowRun) -> bool:
+    """Return whether a process of a worker ran it to its end; a state alone can be set by hand."""
+    return run.state.is_completed() and bool(run.infrastructure_pid) and run.run_count > 0
+
+
+def log_of(run: FlowRun, pattern: str) -> str:
+    """Return the log of a flow run that has ended, once a pattern is in it or no more will come."""
+    this = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run.id]))
+    since = time.monotonic()
+    with server() as client:
+        while True:
+            lines = client.read_logs(this, sort=LogSort.TIMESTAMP_ASC)
+            text = "\n".join(line.message for line in lines)
+            if re.search(pattern, text) or time.monotonic() - since > _PATIENCE_WITH_LOGS:
+                return text
+            time.sleep(0.2)
 
 
 def _run_id(answer: object) -> UUID:
@@ -198,8 +245,30 @@ def run_flow(answer: object, *arguments: object) -> Ended:
     with server():  # before the flow is called, which would say the same in many words
         pass
     with _quiet(), tags("check"):
-        state = learners(*arguments, return_state=True)
-        result = state.result(raise_on_failure=False, _sync=True)
+        return _ended(learners(*arguments, return_state=True))
+
+
+def run_flow_due(answer: object, due: datetime) -> Ended:
+    """Run a learner's flow as a run that was due at another time, and return how it ended.
+
+    Raises
+    ------
+    UnreadableError
+        When it is no flow, or the server has stopped.
+    Exception
+        The flow's own, if it is a mistake in its code such as a name that is not defined.
+    """
+    learners = flow(answer)
+    with server() as client:
+        planned = client.create_flow_run(
+            learners, state=Scheduled(scheduled_time=due), tags=["check"]
+        )
+    with _quiet():
+        return _ended(engine.run_flow(learners, flow_run=planned, return_type="state"))
+
+
+def _ended(state: State) -> Ended:
+    result = state.result(raise_on_failure=False, _sync=True)
     if isinstance(result, _MISTAKES):
         raise result
     return Ended(flow_run(state), result)
