@@ -207,9 +207,9 @@ def q2(inputs_with_modules: object, run_again: object) -> Right | Wrong:
             "Which files lie in `project`, and what do the records know of them?",
         )
     return Right(
-        "A cache is right only if it looks at all that a result depends on. A module that is "
-        "installed, a table in a database or the time of day would still go unnoticed: who runs a "
-        "notebook with such inputs needs a way to force it. And a new part costs one more run."
+        "A cache is right only if it looks at all that a result depends on. A table in a database "
+        "or the time of day would still go unnoticed, so a runner needs a way to force a run. And "
+        "each new part has its price: no record knows it yet, so every notebook runs once more."
     )
 
 
