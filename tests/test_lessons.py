@@ -86,8 +86,8 @@ def test_lesson_2_is_right_about_january_2023(runs_dir: Path, tmp_path: Path):
     if not link_real_months(tmp_path / "real", "2021-01", "2021-02", "2023-01"):
         pytest.skip("needs the real months")
     cells = sources_of("02")
-    needed = ("parameters", "workspace", "imports", "fetch", "read", "columns", "store")
-    needed += ("baseline", "fixed", "objective", "search")
+    needed = ("parameters", "workspace", "imports", "fetch", "columns", "store")
+    needed += ("baseline", "objective", "search")
     script = "\n".join(["xgboost_rmse = 0.0", *(cells[name] for name in needed), JUDGE])
     env = os.environ | {"TAXI_DATA_DIR": str(tmp_path / "real"), "MPLBACKEND": "Agg"}
     command = [sys.executable, "-c", script]
