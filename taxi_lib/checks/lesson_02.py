@@ -35,7 +35,7 @@ HINTS = {
         "to the function. It returns the error with the numbers first.",
     ],
     3: [
-        "Stand beside the taxi when the passenger gets in. Which columns can you fill in?",
+        "Imagine the moment when the passenger gets in. Which columns can you fill in by then?",
         "Go through `described` column by column: what of the file does each one need?",
     ],
 }
@@ -65,9 +65,8 @@ def q1(few: object, many: object, gain: object) -> Right | Wrong:
     if _near(said, right):
         return Right(
             f"{len(long.trials) - len(short.trials)} more trials brought {right:.1f} seconds, and "
-            f"the winner is still off by {60 * long.best:.0f}. Compare this gain with the table of "
-            "luck: a gain no larger than the luck may be nothing, and what is left is "
-            "what you paid the time for."
+            f"the winner is still off by {60 * long.best:.0f}. A gain that is no larger than the "
+            "luck in your table may be luck alone; only a month that took no part can tell."
         )
     for mistake, wrong in _mistaken_gains(short, long):
         if _near(said, mistake):
@@ -228,7 +227,7 @@ def _mistaken_errors(said: tuple[float, float], train: pd.DataFrame, val: pd.Dat
 def _mistakes(
     right: tuple[float, float], train: pd.DataFrame, val: pd.DataFrame
 ) -> Iterator[tuple[Iterable[float], Wrong]]:
-    """Yield pairs of errors that people get, and what is to be said about each of them."""
+    """Yield pairs of errors that people get, and what the check says about each of them."""
     training = _errors(train, train)
     yield (
         (training["numbers"], training["pairs"]),
