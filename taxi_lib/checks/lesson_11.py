@@ -24,12 +24,12 @@ HINTS = {
     ],
     2: [
         "The day of a run is the day in UTC. What does the clock in UTC show at 20:00 in New York?",
-        "`months.month_range(…)` and `sources.fetch_months(…)` bring a month's file into the "
-        "folder; `ask_for(day)` asks for the run of a day. For the evening, leave the folder out.",
+        "`sources.fetch_months(…)` brings a month's file into the folder; `ask_for(day)` asks for "
+        "the run of a day. For the evening, leave the folder out.",
     ],
     3: [
         "When does Python work out a default: at `def`, or at each call? Which process reads it?",
-        "What does `today()` say to a run that is five years late, wherever it stands? "
+        "What does `today()` return in a run that is five years late, wherever you write it? "
         "`dates.py` asks `runtime` instead.",
     ],
 }
