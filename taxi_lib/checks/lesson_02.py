@@ -214,7 +214,9 @@ def _mistaken_errors(said: tuple[float, float], train: pd.DataFrame, val: pd.Dat
     if all(map(_same, said, right[::-1])):
         return Wrong("The two errors have changed places: the one with the numbers comes first.")
     for mistakes, wrong in _mistakes(right, train, val):
-        if any(map(_same, said, mistakes)):
+        # A good error may be near to a mistake by chance, so only what is wrong is compared.
+        each = zip(said, mistakes, right, strict=True)
+        if any(_same(one, mistake) and not _same(one, good) for one, mistake, good in each):
             return wrong
     which = "pairs" if _same(said[0], right[0]) else "numbers"
     return Wrong(
@@ -248,7 +250,7 @@ def _mistakes(
 
 
 def _same(said: float, error: float) -> bool:
-    return bool(np.isclose(said, error, rtol=2e-3))
+    return bool(np.isclose(said, error, rtol=2e-3, atol=0.005))  # also when rounded
 
 
 def q3(honest_columns: object, described: object, file: MonthFile) -> Right | Wrong:
