@@ -209,6 +209,28 @@ def failed_task(run: FlowRun, name: str, retries: int, seed: int) -> TaskRun:
     return found[-1]
 
 
+def log(run: FlowRun) -> list[str]:
+    """Return the lines of the log of a flow run that has ended.
+
+    Raises
+    ------
+    UnreadableError
+        When its last line, which comes a moment later, is not there yet.
+    """
+    this = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run.id]))
+    deadline = time.monotonic() + 2 * _PATIENCE
+    with server() as client:
+        while time.monotonic() < deadline:
+            lines = [line.message for line in client.read_logs(this)]
+            if any(line.startswith("Finished in state") for line in lines):
+                return lines
+            time.sleep(0.2)
+    raise UnreadableError(
+        f"The log of the flow run {run.name} is not complete on the server: run this cell again in "
+        "a moment. If that does not help, start the run again."
+    )
+
+
 def states(run: TaskRun) -> list[State]:
     """Return every state of a task run that has ended, in order."""
     with server() as client:

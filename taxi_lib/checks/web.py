@@ -32,6 +32,8 @@ class Service:
 def service(failures: float = 0, status: int = 503) -> Iterator[Service]:
     """Serve one fact as `taxi_lib.services.facts_api` does: ``/``, ``/fact``, ``/api/v2/facts``.
 
+    What is posted is taken and counted.
+
     Parameters
     ----------
     failures : float
@@ -45,12 +47,21 @@ def service(failures: float = 0, status: int = 503) -> Iterator[Service]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path in as_json:
+                self._answer("application/json", json.dumps(as_json[self.path]))
+            else:
+                self._answer("text/plain", made.fact)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._answer("application/json", json.dumps({"received": len(made.calls) + 1}))
+
+        def _answer(self, kind: str, body: str) -> None:
             made.calls.append(self.path)
             if len(made.calls) <= failures:
-                return self._send(status, "application/json", '{"detail": "Try again."}')
-            if self.path in as_json:
-                return self._send(200, "application/json", json.dumps(as_json[self.path]))
-            return self._send(200, "text/plain", made.fact)
+                self._send(status, "application/json", '{"detail": "Try again."}')
+            else:
+                self._send(200, kind, body)
 
         def _send(self, status: int, kind: str, body: str) -> None:
             self.send_response(status)
