@@ -24,10 +24,6 @@ EVERY_HOMEWORK = pytest.mark.parametrize("path", HOMEWORK, ids=lambda path: path
 EVERY_LESSON_AND_HOMEWORK = pytest.mark.parametrize(
     "path", LESSONS + HOMEWORK, ids=lambda path: path.stem
 )
-CHECKED = {path.stem[-2:] for path in (ROOT / "taxi_lib" / "checks").glob("lesson_*.py")}
-CHECKED_LESSON = pytest.mark.parametrize(
-    "path", [path for path in LESSONS if path.stem[:2] in CHECKED], ids=lambda path: path.stem
-)
 # What another test may be deploying at the same time.
 DEPLOYED = {"pool taxi"} | {
     f"deployment {name}" for name in ("walkthrough", "train_duration_model", "backfill")
@@ -86,8 +82,7 @@ def test_every_lesson_runs_and_leaves_nothing_behind(
     for notebook, ending in sandbox.execute(path, copies):
         assert complaints(notebook) == []
         check_results(path, sandbox.results_of(notebook))
-        if path.stem[:2] in CHECKED:
-            assert verdicts(notebook) == ["not attempted yet"] * 3
+        assert verdicts(notebook) == ["not attempted yet"] * 3
         assert not [name for name in on_the_server() if ending and name.endswith(ending)]
     assert sandbox.processes() == []
     assert sandbox.files() == []
@@ -177,7 +172,7 @@ def exercises_of(path: Path) -> list[NotebookNode]:
     return [cells[first], *rest[: list(ends).index(True)]]
 
 
-@CHECKED_LESSON
+@EVERY_LESSON
 def test_each_exercise_has_a_cell_that_checks_the_answer(path: Path):
     prose, code = exercises_of(path)[::2], exercises_of(path)[1::2]
     assert [cell.cell_type for cell in prose + code] == ["markdown"] * 3 + ["code"] * 3
@@ -381,8 +376,8 @@ SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 EVERY_SOLUTION = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 
 
-@CHECKED_LESSON
-def test_a_lesson_with_checks_has_a_twin_with_solutions(path: Path):
+@EVERY_LESSON
+def test_a_lesson_has_a_twin_with_solutions(path: Path):
     assert path.with_name("solutions") / f"{path.stem}_solutions.ipynb" in SOLUTIONS
 
 

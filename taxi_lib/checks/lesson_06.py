@@ -34,18 +34,20 @@ _FEW = {"n_estimators": 2, "max_depth": 3, "tree_method": "exact", "random_state
 
 def q1(guess: object, state: object) -> Right | Wrong:
     """Judge what was guessed about a run of `main` on a file that is not there."""
-    if type(guess) is not tuple or len(guess) != 2:
+    if type(guess) not in (tuple, list) or len(guess) != 2:
         raise UnreadableError("A guess of two numbers is asked for, such as `(1, 1)`.")
     task_runs, tries = map(number, guess)
     run = server.flow_run(state)
     if not run.state.is_failed() or _is_there(run.parameters.get("val_path")):
         return Wrong(
-            f"The run {run.name} is {run.state_name}: it is not one on a file that is missing.",
-            "Change only the second path, to a file that does not exist.",
+            f"In the run {run.name}, which is {run.state_name}, the second month was there. Change "
+            "only the second path, to a file that does not exist."
         )
     if not _is_there(run.parameters.get("train_path")):
         return Wrong("Leave the first path as it is: only the validation month is missing.")
     done = server.task_runs(run, count=3)
+    if (task_runs, tries) == (done[-1].run_count, len(done)):
+        return Wrong("First how many task runs, then how many tries.")
     if task_runs != len(done):
         more = "A task that never begins leaves nothing." if task_runs > len(done) else ""
         return Wrong("The number of task runs is another: look at the run's page.", more)
@@ -61,7 +63,7 @@ def q1(guess: object, state: object) -> Right | Wrong:
 
 
 def _is_there(path: object) -> bool:
-    return isinstance(path, str) and Path(path).is_file()
+    return isinstance(path, str) and Path(path).exists()
 
 
 def q2(main_at_once: object) -> Right | Wrong:
@@ -131,7 +133,7 @@ def _judge_result(result: object, expected: float) -> Wrong | None:
     if not np.isclose(number(result), expected, rtol=1e-6):
         return Wrong(
             "The flow returns another number than the RMSE of the second month.",
-            "Which month is learned from, and which is scored?",
+            "Does it use its own arguments, the first to learn and the second to be scored?",
         )
     return None
 

@@ -132,8 +132,16 @@ def _explain(question: int, error: Exception) -> Box:
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_a_cell(f.filename)]
     if not own:
         return Box(question, "wrong", f"The check cannot use this answer: `{name:.300}`.")
-    line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
-    return Box(question, "raised", f"Line {own[-1].lineno} of your cell: `{line}`\n`{name:.300}`")
+    where = f"Line {own[0].lineno} of your cell: `{_source(own[0])}`"
+    if own[-1].filename != own[0].filename:  # a function of the lesson's
+        where += f"\nIt called line {own[-1].lineno} of another cell: `{_source(own[-1])}`"
+    elif own[-1].lineno != own[0].lineno:
+        where = f"Line {own[-1].lineno} of your cell: `{_source(own[-1])}`"
+    return Box(question, "raised", f"{where}\n`{name:.300}`")
+
+
+def _source(frame: traceback.FrameSummary) -> str:
+    return linecache.getline(frame.filename, frame.lineno or 0).strip()
 
 
 def _is_a_cell(filename: str) -> bool:

@@ -16,13 +16,14 @@ DENSE = 5000 * 900 * 8
 
 SIZES = {
     "right": ("right", "for one month", DENSE / 1e9),
+    "rounded": ("right", "for one month", round(DENSE / 1e9, 3) * 1.02),
     "in binary gigabytes": ("right", "for one month", DENSE / 2**30),
     "in bytes": ("wrong", "the unit is not", DENSE),
     "in megabytes": ("wrong", "the unit is not", DENSE / 1e6),
     "a byte a number": ("wrong", "64 bits", DENSE / 8e9),
     "four bytes": ("wrong", "64 bits", DENSE / 2e9),
     "sparse": ("wrong", "only what is not zero", MATRIX.nnz * 8 / 1e9),
-    "something else": ("wrong", "Rows, columns", 12.0),
+    "something else": ("wrong", "Multiply rows", 12.0),
     "a text": ("wrong", "a number is asked for", "8 GB"),
 }
 
@@ -60,12 +61,45 @@ def no_longer_cleaned(path: Path, max_miles: float = float("inf")) -> pd.DataFra
     return trips[trips["trip_distance"] <= max_miles]
 
 
+def zero_is_none(path: Path, max_miles: float | None = None) -> pd.DataFrame:
+    return right(path, max_miles or None)
+
+
+def only_the_long(path: Path, max_miles: float = -1) -> pd.DataFrame:
+    trips = read(path).query("1 <= duration <= 60")
+    return trips[trips["trip_distance"] > max_miles]
+
+
+def clipped(path: Path, max_miles: float = float("inf")) -> pd.DataFrame:
+    trips = read(path).query("1 <= duration <= 60")
+    return trips.assign(trip_distance=trips["trip_distance"].clip(upper=max_miles - 0.01))
+
+
+def keyword_only(path: Path, *, max_miles: float | None = None) -> pd.DataFrame:
+    return right(path, max_miles)
+
+
 READERS: dict[str, tuple[str, str, Callable]] = {
     "right": ("right", "a default changes nothing", right),
+    "by keyword": ("right", "a default changes nothing", keyword_only),
     "the old one": ("wrong", "cannot use this answer", lambda path: right(path)),
-    "no limit": ("wrong", "With a limit", lambda path, max_miles=None: right(path)),
-    "strictly below": ("wrong", "With a limit", strictly_below),
+    "another name": ("wrong", "max_miles", lambda path, miles=None: right(path, miles)),
+    "no limit": ("wrong", "With max_miles", lambda path, max_miles=None: right(path)),
+    "strictly below": ("wrong", "exactly the limit", strictly_below),
     "a limit for all": ("wrong", "Without a limit", always_100),
+    "a high limit for all": (
+        "wrong",
+        "Without",
+        lambda path, max_miles=1000: right(path, max_miles),
+    ),
+    "zero is no limit": ("wrong", "With max_miles=0", zero_is_none),
+    "only the long": ("wrong", "the long ones", only_the_long),
+    "clipped": ("wrong", "distances that the file does not have", clipped),
+    "renumbered": (
+        "wrong",
+        "the index",
+        lambda path, max_miles=None: right(path, max_miles).reset_index(drop=True),
+    ),
     "not cleaned": ("wrong", "Without a limit", no_longer_cleaned),
     "nothing": ("wrong", "not a table", lambda path, max_miles=None: len(str(path))),
 }
@@ -112,7 +146,10 @@ ENCODERS: dict[str, tuple[str, str, Callable]] = {
     "fitted on both": ("wrong", "depend on the second month", fitted_on_both),
     "unknown is known": ("wrong", "never seen gets the number", unknown_is_zero),
     "unknown fails": ("wrong", "unknown categories", unknown_fails),
-    "all the same": ("wrong", "the same number", lambda t, v: (np.zeros(4), np.zeros(4))),
+    "all the same": ("wrong", "the same number", lambda t, v: (np.zeros(4), np.zeros(3))),
+    "the whole table": ("wrong", "One column", lambda t, v: (t, v)),
+    "changed places": ("wrong", "changed places", lambda t, v: one_encoder(t, v)[::-1]),
+    "unknown dropped": ("wrong", "2 numbers for 3 trips", lambda t, v: (np.arange(4), [1, 2])),
     "one array": ("wrong", "two arrays", lambda t, v: np.zeros(4)),
 }
 

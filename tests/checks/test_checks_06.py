@@ -66,6 +66,8 @@ GUESSES = {
     "right": ("right", "what began", (3, 4)),
     "a run for every call": ("wrong", "number of task runs is another", (5, 4)),
     "only the last": ("wrong", "number of task runs is another", (1, 4)),
+    "the wrong way round": ("wrong", "First how many", (4, 3)),
+    "as a list": ("right", "what began", [3, 4]),
     "three tries": ("wrong", "another number of times", (3, 3)),
     "one number": ("wrong", "two numbers is asked for", 3),
     "not yet": ("not attempted", "hint", (..., ...)),
@@ -81,7 +83,7 @@ def test_a_guess_is_compared_with_what_the_server_kept(case: str, missing: State
 
 def test_a_run_on_files_that_are_there_does_not_count(months: tuple[Path, Path]):
     completed = flow(lambda train_path, val_path: 1)(*months, return_state=True)
-    assert "not one on a file that is missing" in said("06", 1, (3, 4), completed).text
+    assert "the second month was there" in said("06", 1, (3, 4), completed).text
     both = flow(lambda train_path, val_path: 1 / 0)("no", "no", return_state=True)
     assert "Leave the first path" in said("06", 1, (3, 4), both).text
     assert said("06", 1, (3, 4), "completed").status == "wrong"
