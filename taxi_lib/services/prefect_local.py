@@ -108,6 +108,8 @@ def shared_server(
             # Events are there, and proactive triggers fire, after one second instead of five.
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
             "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
+            # A new schedule that the quick look at recent changes has missed waits for this one.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",
         }
         serve = web_server("taxi_lib.services.loopback:prefect_app", chosen)
         return Command(serve, env | own, f"{page}/api", cwd=home)
