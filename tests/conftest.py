@@ -82,7 +82,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
     return Scheduler(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "prefect_server" in getattr(item, "fixturenames", ()):  # its start takes seconds
+            item.add_marker("slow")
     # The slow ones first: all workers then end at about the same time.
     items.sort(key=lambda item: "slow" not in item.keywords)
 

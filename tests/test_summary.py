@@ -37,8 +37,9 @@ def test_one_failure_fails_the_whole_and_is_named(runs_dir: Path):
 
 
 def test_the_table_shows_results_and_errors_as_they_are(
-    runs_dir: Path, capsys: pytest.CaptureFixture[str]
+    runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.delenv("COLUMNS", raising=False)  # a terminal that is too narrow for these lines
     console.show(run_folder.finish([GOOD, BAD], "synthetic", 2.0, runs_dir / "here"))
     shown = capsys.readouterr().out
     assert "rmse 7.759, rows 73,908" in shown
