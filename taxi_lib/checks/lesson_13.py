@@ -237,8 +237,12 @@ def _try_on_a_month(notebook: NotebookNode) -> Wrong | None:
 
 
 def _month(rng: np.random.Generator, rows: int = 1000) -> pd.DataFrame:
-    """Return trips of whole miles, of which the longer ones take more often too long."""
-    begin, distance = pd.Timestamp("2021-01-01"), rng.integers(1, 11, rows).astype(float)
+    """Return trips of half miles, of which the longer ones take more often too long.
+
+    With whole miles, "longer than 2" and "at least 3" would be the same trips; each distance is
+    there equally often, so that no two mistakes report the same share by chance.
+    """
+    begin, distance = pd.Timestamp("2021-01-01"), rng.permutation(np.arange(rows) % 20) / 2 + 1
     minutes = np.where(rng.uniform(0, 12, rows) < distance, 90.0, 15.0)
     zones = rng.integers(1, 6, (2, rows))
     return pd.DataFrame(
