@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,11 +25,17 @@ def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
     TaxiError
         When the file is gone or has changed, or the copy cannot be written.
     """
-    content = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise TaxiError(f"{path} was changed while it was to be used again: run once more.")
-    write_bytes(folder / path.name, content)
-    return folder / path.name
+    copy = folder / path.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(copy) as partial:
+            if path.is_file():
+                shutil.copyfile(path, partial)
+            if expected is None or fingerprint(partial) != expected:
+                raise TaxiError(f"{path} was changed while it was to be used again: run once more.")
+    except OSError as error:
+        raise unwritable(copy, error) from error
+    return copy
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -14,6 +14,8 @@ from taxi_lib.results import Value
 from taxi_lib.runner import run_folder
 from taxi_lib.runner.contracts import Contract, check_request, find_notebooks
 from taxi_lib.runner.fingerprints import Inputs
+from taxi_lib.runner.notebook_run import NotebookRun
+from taxi_lib.runner.references import Linked, link
 from taxi_lib.runner.steps import Step
 
 # Returns which source the notebooks are given, and where the months come from.
@@ -102,14 +104,15 @@ def make_plan(request: Request, find: FindMonths = judge_months) -> Plan:
     ContractError, DataError
         When a notebook, a value or a month is refused.
     """
-    notebooks = request.find_notebooks()
     given, source = request.parameters, request.source
+    linked = link(request.find_notebooks(), given)
+    notebooks = [each.contract for each in linked]
     check_request(notebooks, given)
     if any(map(takes_source, notebooks)):
         source = given.get("source", source)
     needed = [m for notebook in notebooks for m in notebook.months(given, needed=True).values()]
     source, data_source = find(list(dict.fromkeys(needed)), source)
-    return Plan(request, [_step(n, given, source, data_source) for n in notebooks], data_source)
+    return Plan(request, [_step(each, given, source, data_source) for each in linked], data_source)
 
 
 def takes_source(notebook: Contract) -> bool:
@@ -128,18 +131,17 @@ def given_to(notebook: Contract, given: dict[str, Any], source: Source) -> dict[
     return given | ({"source": source} if takes_source(notebook) else {})
 
 
-def _step(
-    notebook: Contract, given: dict[str, Any], source: Source, data_source: str | None
-) -> Step:
+def _step(linked: Linked, given: dict[str, Any], source: Source, data_source: str | None) -> Step:
+    notebook = linked.contract
     values = notebook.check(given_to(notebook, given, source))
-    read_data = partial(_month_fingerprints, notebook, values, data_source)
+    read_data = partial(_month_fingerprints, notebook, data_source)
     # The fingerprints of the months say more than where they were looked for.
     no_inputs = frozenset({"source"} if takes_source(notebook) else ())
-    return Step(notebook, values, read_data, no_inputs)
+    return Step(notebook, values, read_data, no_inputs, linked.takes)
 
 
 def _month_fingerprints(
-    notebook: Contract, values: dict[str, Value], data_source: str | None
+    notebook: Contract, data_source: str | None, values: dict[str, Value]
 ) -> Inputs:
     """Return the fingerprints of a notebook's months and of those beside them, which it may use."""
     if data_source == "synthetic":
@@ -162,6 +164,12 @@ def stale_reasons(request: Request) -> Iterator[tuple[str, str]]:
 
     Nothing is fetched: what ``auto`` would find is judged by the data folder.
     """
+    fresh: dict[str, NotebookRun] = {}
     for step in make_plan(request).steps:
-        _, _, reason = step.find_record()
+        if behind := [name for name in step.sources if name not in fresh]:
+            yield step.name, f"waits for {', '.join(behind)}"
+            continue
+        _, record, reason = step.with_results(fresh).find_record()
+        if record:
+            fresh[step.name] = record.run
         yield step.name, reason

@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def report_results(**results: Value) -> None:
 
     Parameters
     ----------
-    **results : float, int, str or None
+    **results : float, int, str, pathlib.Path or None
         None means that there is no result.
 
     Raises
@@ -35,7 +36,7 @@ def report_results(**results: Value) -> None:
     """
     from IPython.display import display
 
-    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in results.items()}
+    plain = {name: _plain(value) for name, value in results.items()}
     for name, value in plain.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -47,6 +48,12 @@ def report_results(**results: Value) -> None:
     width = max(map(len, plain), default=0)
     text = "\n".join(f"{name:>{width}} : {value}" for name, value in plain.items())
     display({"text/plain": text, RESULTS_TYPE: plain}, raw=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def read_results(notebook: "Path | NotebookNode") -> dict[str, Value]:

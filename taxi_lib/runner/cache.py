@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from taxi_lib import settings
-from taxi_lib.atomic_files import copy_into, fingerprint, newest_first, write_text
+from taxi_lib.atomic_files import copy_into, fingerprint, newest_first, real_path, write_text
 from taxi_lib.runner.contracts import Contract
 from taxi_lib.runner.fingerprints import (
     Files,
@@ -26,6 +26,7 @@ from taxi_lib.runner.fingerprints import (
 )
 from taxi_lib.runner.notebook_file import is_injected, read_content, read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
+from taxi_lib.runner.result_files import copy_files
 
 _PACKAGES = ("papermill", "prefect", "mlflow", "scikit-learn", "xgboost", "xgboost-cpu", "pandas")
 
@@ -115,7 +116,7 @@ def keep(
         notebook=str(contract.path),
         inputs=snapshot.inputs,
         prose=prose_of(cells),
-        files={name: fingerprint(Path(name)) for name in run.files},
+        files={name: fingerprint(Path(name)) for name in run.files} | run.made,
         store=str(store) if store.is_file() else None,
         versions=_versions(),
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -158,9 +159,10 @@ def reuse(record: Record, contract: Contract, snapshot: Snapshot, folder: Path) 
     NotebookRun
         With the status ``cached``.
     """
-    paths = [Path(name) for name in record.run.files]
+    run, paths = record.run, [Path(name) for name in record.run.files]
     if paths[0].parent != folder:
         archive_attempt(folder, contract.name)
+        run = copy_files(run, real_path(paths[0].parent / contract.name), folder / contract.name)
         paths = [copy_into(path, folder, record.files[str(path)]) for path in paths]
     output, page, log = paths
     if prose_of(read_content(contract.path)["cells"]) != record.prose:
@@ -172,7 +174,7 @@ def reuse(record: Record, contract: Contract, snapshot: Snapshot, folder: Path) 
         executed.cells = _with_prose(executed.cells, read_notebook(contract.path).cells)
         write_text(output, nbformat.writes(executed))
         write_page(executed, page, contract.path.parent)
-    run = replace(record.run, status="completed", output=str(output), html=str(page), log=str(log))
+    run = replace(run, status="completed", output=str(output), html=str(page), log=str(log))
     keep(run, contract, Snapshot(snapshot.inputs, record.named), folder)
     return replace(run, status="cached")
 

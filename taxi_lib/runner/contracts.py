@@ -2,7 +2,8 @@
 
 A line of the first is ``name: type = default  # help [limit]``: the value given is checked before
 a kernel starts. A line of the second is ``name: type  # help [limit]``: the result is checked when
-the notebook has run.
+the notebook has run. A parameter that ends with ``[from 02_train.rmse]`` is taken from that result:
+see :mod:`taxi_lib.runner.references`.
 """
 
 import ast
@@ -58,8 +59,14 @@ class Contract:
     @property
     def terms(self) -> tuple:
         """What a run relies on: names, types, defaults and limits, without the prose."""
-        fields = ((f.name, f.type, f.default, f.limit) for f in (*self.parameters, *self.results))
-        return *fields, len(self.parameters), sorted(self.fixed)
+        fields = (*self.parameters, *self.results)
+        terms = ((f.name, f.type, f.default, f.limit, f.origin) for f in fields)
+        return *terms, len(self.parameters), sorted(self.fixed)
+
+    @property
+    def gives_files(self) -> bool:
+        """Whether it promises a file, and so works in a folder of its own."""
+        return any(result.is_path for result in self.results)
 
     def check(self, values: dict[str, object]) -> dict[str, Value]:
         """Return those of the values that this notebook takes, as their types.
@@ -79,7 +86,7 @@ class Contract:
         return {
             p.name: p.check(str(self.path.parent / p.default))
             for p in self.parameters
-            if p.is_path and isinstance(p.default, str) and p.name not in self.fixed
+            if p.is_path and isinstance(p.default, str) and not (p.origin or p.name in self.fixed)
         }
 
     def references(self, values: dict[str, Value]) -> dict[str, str]:
@@ -104,9 +111,11 @@ class Contract:
     def months(self, values: dict[str, object], needed: bool = False) -> dict[str, str]:
         """Return its months by parameter, defaults included.
 
-        With `needed`, those that may be None are left out: the notebook can do without them.
+        With `needed`, those that may be None are left out: the notebook can do without them. Those
+        that are taken from another notebook have no default here.
         """
         wanted = [p for p in self.parameters if p.is_month and not (needed and "None" in p.kinds)]
+        wanted = [p for p in wanted if p.name in values or not p.origin]
         months = {p.name: values.get(p.name, p.default) for p in wanted}
         return {name: month for name, month in months.items() if month is not None}
 
@@ -200,12 +209,17 @@ def find_notebooks(wanted: Iterable[str] = (), folder: Path | str | None = None)
     """
     pattern = "*.ipynb" if folder else "[0-9]*.ipynb"
     folder = Path(folder or settings.notebooks_dir())
-    found = folder.glob(pattern)
-    paths = sorted((p for p in found if p.name[0] != "."), key=lambda path: order(path.stem))
+    paths = notebooks_in(folder, pattern)
     if not paths:
         raise ContractError(f"There is no notebook in {folder}: name another folder.")
     chosen = {path for name in wanted for path in _matching(name, paths)} or set(paths)
     return [read_contract(path) for path in paths if path in chosen]
+
+
+def notebooks_in(folder: Path, pattern: str = "*.ipynb") -> list[Path]:
+    """Return the notebooks of a folder, in the order of the numbers in their names."""
+    found = (path for path in folder.glob(pattern) if path.name[0] != ".")
+    return sorted(found, key=lambda path: order(path.stem))
 
 
 def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
@@ -215,7 +229,7 @@ def check_request(contracts: list[Contract], values: dict[str, object]) -> None:
     for name in values:
         if name not in known | fixed:
             raise ContractError(
-                f"None of these notebooks takes a parameter {name!r}{_did_you_mean(name, known)}"
+                f"None of these notebooks takes a parameter {name!r}{did_you_mean(name, known)}"
             )
     for contract in contracts:
         contract.check(values)
@@ -237,11 +251,12 @@ def _matching(name: str, paths: list[Path]) -> list[Path]:
         found = found or [path for path in paths if pattern.match(path.stem)]
     if not found:
         names = [path.stem for path in paths]
-        raise ContractError(f"There is no notebook {name!r}{_did_you_mean(name, names)}")
+        raise ContractError(f"There is no notebook {name!r}{did_you_mean(name, names)}")
     return found
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a refusal of a name: the one that is alike, or all that are known."""
     if not known:
         return ": none of them declares one in a code cell tagged parameters."
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -21,6 +21,10 @@ from taxi_lib.runner.fields import TYPES, Field, check_imported, find_limit, mem
 # Lines that a parameters cell may begin with, for the types of its fields.
 _TYPING = {"__future__", "collections.abc", "datetime", "pathlib", "typing"}
 _COLAB = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "date": "date"}
+# What a parameter is taken from; of several words only what looks like a notebook's name.
+_FROM = re.compile(
+    r"\[\s*from[\s:]+(?P<origin>[^\s\[\]]+|[^\[\]]*\d_[^\[\]]*?)\s*\]", re.IGNORECASE
+)
 _NOT_A_FIELD = (AttributeError, KeyError, SyntaxError, TypeError, ValueError, RecursionError)
 
 
@@ -59,7 +63,10 @@ def parse_results(source: str, notebook: str) -> Iterator[Field]:
     for node, line, comment in _statements(source, notebook, "results"):
         if isinstance(node, ast.AnnAssign):
             with _place_named(notebook, "results", line):
-                yield _declared(node, comment)
+                field = _declared(node, comment)
+                if field.origin:
+                    raise ContractError("a result is reported, not taken: leave out [from …].")
+                yield field
 
 
 def quoted(line: str) -> str:
@@ -184,7 +191,8 @@ def _untyped(name: str, default: Value, comment: str) -> Field:
 
 
 def _field(name: str, kind: str, default: Value, comment: str) -> Field:
-    """Return a field, its limit taken out of the comment; other brackets stay there."""
+    """Return a field, limit and origin taken out of the comment; other brackets stay there."""
+    comment, origin = _origin(comment)
     brackets = re.finditer(r"\[([^\[\]]+)\]", comment)
     texts = ((match, find_limit(" ".join(match[1].split()), kind)) for match in brackets)
     limits = [(match, limit) for match, limit in texts if limit]
@@ -192,9 +200,27 @@ def _field(name: str, kind: str, default: Value, comment: str) -> Field:
         raise ContractError(f"[{limits[0][1]}] and [{limits[1][1]}] are two limits: keep one.")
     for match, _ in limits:
         comment = f"{comment[: match.start()].rstrip()}{comment[match.end() :]}".strip()
-    field = Field(name, kind, default, comment, limits[0][1] if limits else "")
+    field = Field(name, kind, default, comment, limits[0][1] if limits else "", origin)
     field.check_name()
+    if field.origin and field.is_secret:
+        raise ContractError("a secret is never handed on: give it by where it is kept.")
     return field
+
+
+def _origin(comment: str) -> tuple[str, str]:
+    """Return a comment without ``[from NOTEBOOK.result]``, and what stands behind the ``from``."""
+    found = list(_FROM.finditer(comment))
+    if len(found) > 1:
+        raise ContractError(f"{found[0][0]} and {found[1][0]} are two origins: keep one.")
+    for match in found:
+        if not re.fullmatch(r"\S+", match["origin"]):
+            raise ContractError(
+                f"{match[0]} names no result: write it like [from 02_train.rmse], or without "
+                "brackets."
+            )
+        rest = f"{comment[: match.start()].rstrip()} {comment[match.end() :].lstrip()}"
+        return rest.strip(), match["origin"]
+    return comment, ""
 
 
 def _hint(comment: str, default: Value) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -26,6 +26,7 @@ from taxi_lib.runner.kernel.launch import LEFT_OUT
 from taxi_lib.runner.masking import mask, mask_all, resolve_secret
 from taxi_lib.runner.notebook_file import read_notebook
 from taxi_lib.runner.notebook_run import NotebookRun, archive_attempt
+from taxi_lib.runner.result_files import keep_files
 from taxi_lib.runner.run_context import RunContext, Session
 from taxi_lib.runner.screen import settled, shortened
 from taxi_lib.services.processes import RUN_TAG, run_tag
@@ -40,10 +41,12 @@ def run_notebook(
     context: RunContext,
     on_progress: OnProgress = lambda line, done: None,
     on_text: OnText = lambda text: None,
+    notes: Iterable[str] = (),
 ) -> NotebookRun:
     """Execute a notebook with checked parameters and keep its evidence.
 
     A failed cell, a dead kernel or a broken promise raises nothing: the result says so.
+    The log begins with the ``notes``.
     ``on_progress`` is called as each cell starts, with a line (``"06 · cell 7/23 · Train"``) and
     the share of the cells that are done; ``on_text`` is called with what the cells print.
     """
@@ -54,7 +57,8 @@ def run_notebook(
             raise TaxiError(f"{folder} holds the notebook itself: choose another folder to run in.")
         folder.mkdir(parents=True, exist_ok=True)
         archive_attempt(folder, contract.name)
-        run = _Attempt(contract, parameters, context, on_progress, on_text).run()
+        attempt = _Attempt(contract, parameters, context, on_progress, on_text, tuple(notes))
+        run = attempt.run()
     except (TaxiError, OSError) as error:
         reason = unwritable(folder, error) if isinstance(error, OSError) else error
         run = NotebookRun(contract.name, "failed", error=str(reason))
@@ -70,6 +74,8 @@ class _Attempt:
     context: RunContext
     on_progress: OnProgress
     on_text: OnText
+    notes: tuple[str, ...] = ()
+    made: dict[str, str] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     failed_at: int | None = None
     is_retryable: bool = False
@@ -81,12 +87,18 @@ class _Attempt:
         start = f"{self.context.folder / self.contract.name}"  # a name may have dots in it
         self.output, self.page = Path(f"{start}.ipynb"), Path(f"{start}.html")
         self.log, self.partial = Path(f"{start}.log"), Path(f"{start}.part.ipynb")
+        self.works_in = self.context.folder
+        if self.contract.gives_files:
+            self.works_in = self.context.folder / self.contract.name
+            self.works_in.mkdir()
+        if self.context.work_beside:
+            self.works_in = self.contract.path.parent
 
     def run(self) -> NotebookRun:
         source, results = self._source(), {}
         name, title = self.contract.name, self.contract.title
         with self.log.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
-            log.writelines(f"{warning}\n" for warning in self._warnings(source))
+            log.writelines(f"{line}\n" for line in (*self.notes, *self._warnings(source)))
             self.progress = CellProgress(name, title, source, log, self.on_progress, self.on_text)
             error = self._execute(source)
             failed_cell = self.progress.source if error else None
@@ -109,6 +121,7 @@ class _Attempt:
             cell=failed_cell,
             is_retryable=self.is_retryable,
             reads=self.reads,
+            made=self.made,
         )
 
     def _source(self) -> NotebookNode:
@@ -161,7 +174,7 @@ class _Attempt:
         env |= {BESIDE: str(beside), "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag})}
         return Session(
             context=self.context,
-            folder=beside if self.context.work_beside else self.context.folder,
+            folder=self.works_in,
             env=env,
             run_tag=tag,
             on_cell=self.progress.cell,
@@ -205,6 +218,8 @@ class _Attempt:
             return results, f"{self.progress.place}: {failures.ENDED_EARLY}"
         try:
             self.contract.check_results(results)
+            folder = self.context.folder
+            results, self.made = keep_files(self.contract, results, self.works_in, folder)
         except TaxiError as error:
             return results, f"its results: {error}"
         return results, None

@@ -103,6 +103,8 @@ class Field:
         As written in its cell; ``help`` is the comment behind the value, without the limit.
     default : Value
         The value when none is given; None for a result.
+    origin : str
+        The result of an earlier notebook that it is taken from, as written: ``02_train.rmse``.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Field:
     default: Value
     help: str
     limit: str = ""
+    origin: str = ""
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -140,7 +143,9 @@ class Field:
     @property
     def comment(self) -> str:
         """The comment behind the value, as it is in the notebook."""
-        return f"{self.help} [{self.limit}]".strip() if self.limit else self.help
+        origin = f"[from {self.origin}]" if self.origin else ""
+        limit = f"[{self.limit}]" if self.limit else ""
+        return " ".join(filter(None, (self.help, limit, origin)))
 
     @property
     def expected(self) -> str:
@@ -186,8 +191,21 @@ class Field:
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema: what Prefect draws its form from."""
         # No default: two notebooks may have different ones for the same name.
-        labels = {"title": self.name, "description": self.help}
+        taken = f"taken from {self.origin} when left out" if self.origin else ""
+        described = ", ".join(filter(None, (self.help, taken)))
+        labels = {"title": self.name, "description": described}
         return _adapter(self.type, self.limit).json_schema() | labels
+
+    def takes(self, result: "Field") -> bool:
+        """Return whether every value of a result's type is one of this parameter's type.
+
+        Limits and choices are checked when the value is there.
+        """
+        mine, theirs = (_base_kinds(field.type) for field in (self, result))
+        if "Any" in mine or "Any" in theirs:
+            return True
+        wider = mine | ({"int"} if "float" in mine else set())
+        return all(kind in wider or kind.partition("[")[0] in mine for kind in theirs)
 
     def check_name(self) -> None:
         """Refuse a text whose name sounds like a secret, and that is not marked as one."""
@@ -250,6 +268,16 @@ def members(kind: str) -> frozenset[str]:
         return [ast.unparse(node)]
 
     return frozenset(parts(ast.parse(kind, mode="eval").body))
+
+
+def _base_kinds(kind: str) -> frozenset[str]:
+    """Return the types that a type allows, with those of its choices in place of a ``Literal``."""
+    found: set[str] = set()
+    for part in members(kind):
+        literal = part.startswith("Literal[")
+        choices = ast.literal_eval(part[len("Literal") :]) if literal else ()
+        found |= {type(choice).__name__ for choice in choices} if literal else {part}
+    return frozenset("None" if name == "NoneType" else name for name in found)
 
 
 def find_limit(text: str, kind: str) -> str:

@@ -16,8 +16,9 @@ class NotebookRun:
     ----------
     name : str
         The notebook.
-    status : {"completed", "cached", "failed"}
-        From the executed cells, because papermill calls a killed run completed.
+    status : {"completed", "cached", "failed", "skipped"}
+        From the executed cells, because papermill calls a killed run completed; skipped when one
+        that it takes from failed.
     seconds : float
         Wall time; for a cached notebook, that of the run that its results come from.
     output, html, log : str or None
@@ -34,10 +35,12 @@ class NotebookRun:
         Which inputs have changed since it began, in words; empty when none has.
     reads : dict of str to str
         The fingerprint of each file that ``%run`` has read, by its path.
+    made : dict of str to str
+        The fingerprint of each file that is a result, by its path.
     """
 
     name: str
-    status: Literal["completed", "cached", "failed"]
+    status: Literal["completed", "cached", "failed", "skipped"]
     seconds: float = 0.0
     output: str | None = None
     html: str | None = None
@@ -48,6 +51,12 @@ class NotebookRun:
     is_retryable: bool = False
     changed: str = ""
     reads: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its results can be used."""
+        return self.status in ("completed", "cached")
 
     @property
     def files(self) -> list[str]:
@@ -76,9 +85,9 @@ class NotebookFailedError(Exception):
 
 def archive_attempt(folder: Path, name: str) -> None:
     """Rename the files of an earlier attempt, to keep them apart from the next one's."""
-    files = [folder / f"{name}{ending}" for ending in (".ipynb", ".html", ".log", ".json")]
+    files = [folder / f"{name}{ending}" for ending in (".ipynb", ".html", ".log", ".json", "")]
     if any(file.exists() for file in files):
         number = 1 + len(list(folder.glob(f"{name}.attempt-*.log")))
         for file in files:
             with suppress(FileNotFoundError):
-                file.rename(folder / f"{name}.attempt-{number}{file.suffix}")
+                file.rename(folder / f"{name}.attempt-{number}{file.name.removeprefix(name)}")

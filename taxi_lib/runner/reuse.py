@@ -21,13 +21,15 @@ def reuse_all(
     The answer is None when Prefect is needed: a notebook has to be run, ``PREFECT_API_URL`` names
     a server to record the run on, or another run is live or has crashed.
     """
-    started, found = time.monotonic(), []
+    started, found, earlier = time.monotonic(), [], {}
     if os.environ.get("PREFECT_API_URL") or live_run.registered_runs():
         return None
-    for step in steps:
+    for waiting in steps:
+        step = waiting.with_results(earlier)
         now, record, _ = step.find_record(folder)
         if not record:
             return None
+        earlier[step.name] = record.run
         found.append((step, now, record))
     run = LiveRun(str(folder), run_tag(os.environ, token_hex(4)))
     with live_run.registered(run), run_folder.recorded(folder, request):

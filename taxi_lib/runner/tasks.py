@@ -15,7 +15,7 @@ from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from taxi_lib.errors import TaxiError
+from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import cache, execution, live_run, run_folder
 from taxi_lib.runner.artifacts import as_key, progress_bar, show_failure
 from taxi_lib.runner.fingerprints import Snapshot, differences
@@ -38,8 +38,9 @@ class _Begun:
 class Progress:
     """How far the steps of one run are. Tasks call it from several threads."""
 
-    def __init__(self, context: RunContext, force: bool) -> None:
+    def __init__(self, steps: list[Step], context: RunContext, force: bool) -> None:
         self.context, self.force = context, force or context.work_beside
+        self.steps = {step.name: step for step in steps}
         self.lock = Lock()
         self.begun: dict[str, _Begun] = {}
         self.running: list[_Begun] = []
@@ -49,6 +50,7 @@ class Progress:
     def begin(self, step: Step) -> Iterator[_Begun]:
         """Begin a step: another step may have written its inputs just now."""
         with self.lock:
+            step = step.with_results(self.runs)
             before, record, _ = step.find_record(self.context.folder)
             begun = _Begun(step, before, None if self.force else record)
             self.begun[step.name] = begun
@@ -81,8 +83,11 @@ def is_retryable(_: Task, __: TaskRun, state: State) -> bool:
 def run_notebook(step: Step, progress: Progress) -> dict[str, Any] | State:
     """Run a notebook and keep its evidence, or reuse an earlier run with the same inputs."""
     context = progress.context
-    with progress.begin(step) as begun:
-        run = _reuse(begun, context) if begun.record else _execute(begun, context)
+    try:
+        with progress.begin(step) as begun:
+            run = _reuse(begun, context) if begun.record else _execute(begun, context)
+    except ContractError as error:  # what it takes does not fit
+        run = NotebookRun(step.name, "failed", error=str(error))
     if not run.error:
         ended = "cached" if run.status == "cached" else f"{run.status} in {run.seconds:.1f} s"
         context.board.end(step.name, f"{step.label} · {ended}")
@@ -117,7 +122,11 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
             bar.update(line, done)
 
         on_text = partial(context.board.text, step.label)
-        run = execution.run_notebook(step.contract, step.values, context, on_progress, on_text)
+        for note in step.notes:
+            logger.info("%s: %s", step.name, note)
+        run = execution.run_notebook(
+            step.contract, step.values, context, on_progress, on_text, step.notes
+        )
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
     after = step.read_again(context.folder)
     run = replace(run, changed=changes(before, after))
@@ -134,7 +143,9 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
 def run_side_by_side(
     steps: list[Step], context: RunContext, jobs: int, force: bool
 ) -> list[NotebookRun]:
-    """Run the steps in their order, some at a time; when interrupted, stop all of them.
+    """Run the steps, some at a time; when interrupted, stop all of them.
+
+    A step begins when all that it takes from have ended, the one with the lowest number first.
 
     Parameters
     ----------
@@ -145,17 +156,22 @@ def run_side_by_side(
     force : bool
         Run also what is fresh.
     """
-    progress = Progress(context, force)
+    progress = Progress(steps, context, force)
     waiting, running = list(steps), {}
+    futures: dict[str, PrefectFuture] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                step = waiting.pop(0)
-                running[run_notebook.submit(step, progress)] = step
+            while len(running) < jobs and (step := _next_ready(waiting, progress)):
+                waiting.remove(step)
+                # So that Prefect draws the edge, and does not run what is behind a failure.
+                futures[step.name] = run_notebook.submit(
+                    step, progress, wait_for=[futures[name] for name in step.sources]
+                )
+                running[futures[step.name]] = step
             future = next(as_completed(list(running)))
             future.wait()  # for its final state
             step = running.pop(future)
-            progress.runs[step.name] = _outcome(step, future.state)
+            progress.runs[step.name] = _outcome(step, future.state, progress)
             known = [progress.runs[s.name] for s in steps if s.name in progress.runs]
             run_folder.write_progress(known, context.folder)
             if not (waiting or running):
@@ -169,8 +185,17 @@ def run_side_by_side(
     return [_with_changes(step, progress) for step in steps]
 
 
-def _outcome(step: Step, state: State) -> NotebookRun:
-    """Return what came of a notebook, also when the task around it broke."""
+def _next_ready(waiting: list[Step], progress: Progress) -> Step | None:
+    ready = (step for step in waiting if all(name in progress.runs for name in step.sources))
+    return next(ready, None)
+
+
+def _outcome(step: Step, state: State, progress: Progress) -> NotebookRun:
+    """Return what came of a notebook, also when the task around it broke, or never began."""
+    if state.name == "NotReady":
+        error = f"not run, because {_first_failure(step, progress)} failed"
+        progress.context.board.end(step.name, f"{step.label} · {error}")
+        return NotebookRun(step.name, "skipped", error=error)
     result = state.result(raise_on_failure=False)
     if isinstance(result, dict):
         return NotebookRun.from_dict(result)
@@ -179,18 +204,37 @@ def _outcome(step: Step, state: State) -> NotebookRun:
     return NotebookRun(step.name, "failed", error=f"{type(result).__name__}: {result}")
 
 
-def _overtaken(steps: list[Step], progress: Progress) -> list[Step]:
-    """Return the first step that was reused and is stale by now: a later one wrote its input.
+def _first_failure(step: Step, progress: Progress) -> str:
+    """Return the notebook that failed first among all that a skipped step takes from."""
+    runs, reasons = progress.runs, []
+    for name in step.sources:
+        if runs[name].status == "failed":
+            reasons.append(name)
+        elif runs[name].status == "skipped":
+            reasons.append(_first_failure(progress.steps[name], progress))
+    return min(reasons, key=list(progress.steps).index)
 
-    Only one, because the next may read what this one writes.
+
+def _overtaken(steps: list[Step], progress: Progress) -> list[Step]:
+    """Return the first step that is stale by now: a later one wrote what it was reused for.
+
+    Only one, because the next may read what this one writes. A step that has taken what such a
+    step has made anew is run again as well.
     """
     folder = progress.context.folder
     for step in steps:
-        if progress.runs[step.name].status != "cached":
+        begun = progress.begun.get(step.name)
+        if not begun or not progress.runs[step.name].is_good:
             continue
-        before = progress.begun[step.name].before.inputs
-        with suppress(OSError, ValueError):  # its notebook has been removed meanwhile
-            now, record, _ = step.find_record(folder)
+        before = begun.before.inputs
+        with suppress(OSError, ValueError, ContractError):  # its notebook was removed meanwhile
+            taken = step.with_results(progress.runs)
+            if (taken.values, taken.files) != (begun.step.values, begun.step.files):
+                _warn(step, "what it takes was made anew; running it again", progress.context)
+                return [step]
+            if progress.runs[step.name].status != "cached":
+                continue
+            now, record, _ = taken.find_record(folder)
             if record is None or now.inputs != before:
                 why = differences(before, now.inputs) or "a file that it names"
                 words = f"{why} changed since it was found unchanged; running it after all"
@@ -203,7 +247,8 @@ def _with_changes(step: Step, progress: Progress) -> NotebookRun:
     """Return what came of a notebook, and which of its inputs have changed since it began."""
     run, context, changed = progress.runs[step.name], progress.context, ""
     if run.status == "completed":
-        changed = changes(progress.begun[step.name].before, step.read_again(context.folder))
+        begun = progress.begun[step.name]
+        changed = changes(begun.before, begun.step.read_again(context.folder))
     if changed:
         _warn(step, f"{changed} changed since it began; the next run runs it again", context)
     return replace(run, changed=changed)

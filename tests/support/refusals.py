@@ -15,6 +15,6 @@ def refused(kind: type[TaxiError], *parts: str) -> Iterator[None]:
         yield
     sentence = str(refusal.value)
     assert type(refusal.value) is kind, sentence
-    assert sentence.endswith(".") and ". " not in sentence and "\n" not in sentence
+    assert sentence.endswith((".", "?")) and ". " not in sentence and "\n" not in sentence
     places = [sentence.find(part) for part in parts]
     assert -1 not in places and places == sorted(places), sentence
