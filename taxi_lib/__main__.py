@@ -25,6 +25,7 @@ import atexit
 import gc
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -72,6 +73,9 @@ def run(
     folder: Folder = None,
     run_dir: RunDir = None,
     jobs: Jobs = None,
+    each: Annotated[
+        str | None, typer.Option(help="Once for each value: month=2021-01..2021-06, or n=1,5,9.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the last run, if it failed.")] = False,
     stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
@@ -80,10 +84,10 @@ def run(
     notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
-    if resume and (notebooks or parameters or source or folder):
+    if resume and (notebooks or parameters or source or folder or each):
         raise ContractError(
             "--resume asks again for what that run was asked for: leave out the notebooks, "
-            "-p, --source and --folder."
+            "-p, --source, --folder and --each."
         )
     if resume:
         run_dir, data_dir, request = _to_resume(run_dir, data_dir)
@@ -91,6 +95,7 @@ def run(
         request = _request(notebooks, parameters, source, folder)
     _use_data_dir(data_dir)
     request = request.with_options(
+        each=each,
         jobs=jobs,
         stream=stream or None,
         work_beside=work_beside or None,
@@ -131,6 +136,7 @@ def _request(
     if len(values) < len(parameters):
         raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
     request = plan.Request(notebooks, values, source or "auto", folder and folder.resolve())
+    request = request.at(datetime.now(UTC))
     if source and "source" in values and any(map(plan.takes_source, request.find_notebooks())):
         raise ContractError("Say the source once: --source, or -p source=….")
     return request
@@ -141,6 +147,10 @@ def _reuse(request: "plan.Request", run_dir: Path | None, force: bool) -> dict[s
     from taxi_lib import plan
     from taxi_lib.runner.reuse import reuse_all
 
+    if request.each:
+        request.one_by_one()
+        settings.use_workspace()
+        return None
     try:
         planned = plan.make_plan(request, _find_months)
     except UnreachableError as error:

@@ -1,7 +1,9 @@
 """What is asked for, checked once: which notebooks to run, with which values, and what is stale."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -13,11 +15,13 @@ from taxi_lib.months import Source, next_month, previous_month
 from taxi_lib.results import Value
 from taxi_lib.runner import run_folder
 from taxi_lib.runner.contracts import Contract, check_request, find_notebooks
+from taxi_lib.runner.each_value import folder_name, read_values
 from taxi_lib.runner.fingerprints import Inputs
 from taxi_lib.runner.notebook_run import NotebookRun
 from taxi_lib.runner.references import Linked, link
 from taxi_lib.runner.steps import Step
 
+PREVIOUS = "previous"  # the month before the one in which a run was scheduled
 # Returns which source the notebooks are given, and where the months come from.
 FindMonths = Callable[[list[str], Source], tuple[Source, str | None]]
 
@@ -35,6 +39,7 @@ class Request:
     notebook_seconds: float = 3600
     stream: bool = False
     work_beside: bool = False
+    each: str | None = None
 
     def find_notebooks(self) -> list[Contract]:
         """Return the notebooks, or refuse names that fit none."""
@@ -45,6 +50,48 @@ class Request:
         """Return the request that :meth:`to_json` has written."""
         folder = content.get("folder")
         return cls(**content | {"folder": Path(folder) if folder else None})
+
+    def at(self, when: datetime) -> "Request":
+        """Return the request with the month before `when` where a month is ``previous``."""
+        if PREVIOUS not in self.parameters.values():
+            return self
+        linked = link(self.find_notebooks(), self.parameters)
+        months = {p.name for each in linked for p in each.contract.parameters if p.is_month}
+        month = previous_month(when.astimezone(UTC).strftime("%Y-%m"))
+        values = {
+            name: month if name in months and value == PREVIOUS else value
+            for name, value in self.parameters.items()
+        }
+        return replace(self, parameters=values)
+
+    def one_by_one(self) -> tuple[str, dict[str, "Request"]]:
+        """Return the parameter of ``each``, and a request for each value, or refuse one."""
+        ((name, values),) = read_values(self.each or "").items()
+        if name in self.parameters:
+            raise ContractError(f"{name} is given by -p and by --each: leave one of them out.")
+        parts = {
+            v: replace(self, each=None, parameters=self.parameters | {name: v}) for v in values
+        }
+        folders = Counter(map(folder_name, parts))
+        if twice := [name for name, count in folders.items() if count > 1]:
+            raise ContractError(f"--each has two values whose folder would be {twice[0]}.")
+        for request in parts.values():
+            request.link()
+        return name, parts
+
+    def link(self) -> list[Linked]:
+        """Return the notebooks with those that they take from, or refuse a value."""
+        linked = link(self.find_notebooks(), self.parameters)
+        check_request([each.contract for each in linked], self.parameters)
+        return linked
+
+    def months(self, linked: list[Linked]) -> tuple[list[str], Source]:
+        """Return the months that have to be there before a run, and where they come from."""
+        notebooks, given, source = [each.contract for each in linked], self.parameters, self.source
+        if any(map(takes_source, notebooks)):
+            source = given.get("source", source)
+        needed = [m for notebook in notebooks for m in notebook.months(given, needed=True).values()]
+        return list(dict.fromkeys(needed)), source
 
     def with_options(self, **options: object) -> "Request":
         """Return the request with those options that are not None."""
@@ -104,14 +151,8 @@ def make_plan(request: Request, find: FindMonths = judge_months) -> Plan:
     ContractError, DataError
         When a notebook, a value or a month is refused.
     """
-    given, source = request.parameters, request.source
-    linked = link(request.find_notebooks(), given)
-    notebooks = [each.contract for each in linked]
-    check_request(notebooks, given)
-    if any(map(takes_source, notebooks)):
-        source = given.get("source", source)
-    needed = [m for notebook in notebooks for m in notebook.months(given, needed=True).values()]
-    source, data_source = find(list(dict.fromkeys(needed)), source)
+    linked, given = request.link(), request.parameters
+    source, data_source = find(*request.months(linked))
     return Plan(request, [_step(each, given, source, data_source) for each in linked], data_source)
 
 

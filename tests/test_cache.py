@@ -83,7 +83,7 @@ def test_what_a_value_does_not_change_is_no_input(step: Step, tmp_path: Path):
 
 def test_changed_data_is_named(step: Step, tmp_path: Path):
     pretend(step, tmp_path / "runs" / "one")
-    changed = replace(step, read_data=lambda: {"trips.parquet": "another fingerprint"})
+    changed = replace(step, read_data=lambda _: {"trips.parquet": "another fingerprint"})
     assert reason(changed) == "data (trips.parquet)"
 
 

@@ -1,5 +1,6 @@
 """What a run shows on Prefect's page: a progress bar for each notebook, and each failure."""
 
+import base64
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,6 +71,11 @@ def show_failure(run: NotebookRun) -> None:
         description=f"{run.name}: {run.error}",
         markdown=f"# {run.name} failed\n\n{run.error}{source}\n\n{files}",
     )
+
+
+def as_data_uri(picture: bytes) -> str:
+    """Return a picture, as PNG, as an address that holds it, for an image artifact."""
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def as_key(name: str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taxi_lib import settings
+from taxi_lib.runner.each_value import table
 
 _WIDEST = 500  # characters of a line; the log and Prefect's page have all of it
 # Colours, moves of the cursor, window titles and links begin with ESC and another character, or
@@ -106,12 +107,39 @@ class Board:
             say(lines)
 
 
+class BoardPart(Board):
+    """A board that other runs write to as well: its lines begin with a label."""
+
+    def __init__(self, board: Board, label: str) -> None:
+        self.board, self.part, self.stream = board, label, board.stream
+
+    def update(self, name: str, line: str) -> None:
+        """Show how far a notebook is."""
+        self.board.update(f"{self.part} {name}", f"{self.part} · {line}")
+
+    def text(self, label: str, text: str) -> None:
+        """Show what a cell prints, if that was asked for."""
+        self.board.text(f"{self.part} · {label}", text)
+
+    def end(self, name: str, line: str) -> None:
+        """Show how a notebook ended."""
+        self.board.end(f"{self.part} {name}", f"{self.part} · {line}")
+
+    def close(self) -> None:
+        """Leave the board to the other runs."""
+
+
 def _in_a_line(text: str) -> str:
     return printable(text).replace("\n", " ")
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, str]]:
-    """Return a row for each notebook: name, status, seconds, and its results or its error."""
+    """Return a row for each notebook: name, status, seconds, and its results or its error.
+
+    For a run over several values, a row for each value.
+    """
+    if each := report.get("each"):
+        return table(each["name"], each["runs"])
     return [
         {
             "notebook": run["name"],
@@ -125,28 +153,35 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
 
 def failures(report: dict[str, Any]) -> str:
     """Return a sentence that says which notebooks failed and how, or an empty text."""
+    if each := report.get("each"):
+        bad = [f"{run['value']}: {run['error']}" for run in each["runs"] if run["error"]]
+        words = f"{len(bad)} of {len(each['runs'])} runs failed: {'; '.join(bad)}."
+        return words if bad else ""
     failed = [run for run in report["notebooks"] if run["status"] == "failed"]
     if not failed:
         return ""
     errors = "; ".join(f"{run['name']}: {run['error']}" for run in failed)
-    return f"{len(failed)} of {len(report['notebooks'])} notebooks failed: {errors}."
+    skipped = sum(run["status"] == "skipped" for run in report["notebooks"])
+    rest = f", and {skipped} not run because of that" if skipped else ""
+    return f"{len(failed)} of {len(report['notebooks'])} notebooks failed{rest}: {errors}."
 
 
 def show(report: dict[str, Any]) -> None:
     """Print the summary as a table, and where to look next."""
     # For a log file whose width is not given, rich would take 80 columns and fold every name.
     console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120)
-    table = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
-    for name in ("notebook", "status", "seconds", "results"):
+    lines = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
+    shown = rows(report)
+    for name in shown[0]:
         justify = "right" if name == "seconds" else "left"
-        table.add_column(name, justify=justify, no_wrap=name != "results")
-    for row in rows(report):
-        table.add_row(
+        lines.add_column(name, justify=justify, no_wrap=name not in ("results", "error"))
+    for row in shown:
+        lines.add_row(
             *(escape(printable(value)) for value in row.values()),
-            style="red" if row["status"] == "failed" else None,
+            style={"failed": "red", "skipped": "yellow"}.get(row["status"]),
         )
     console.print()
-    console.print(table)
+    console.print(lines)
     console.print(printable(_next_steps(report)), soft_wrap=True, highlight=False, markup=False)
 
 

@@ -3,10 +3,11 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 
 import nbformat
 import papermill
@@ -42,11 +43,13 @@ def run_notebook(
     on_progress: OnProgress = lambda line, done: None,
     on_text: OnText = lambda text: None,
     notes: Iterable[str] = (),
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> NotebookRun:
     """Execute a notebook with checked parameters and keep its evidence.
 
     A failed cell, a dead kernel or a broken promise raises nothing: the result says so.
-    The log begins with the ``notes``.
+    The log begins with the ``notes``; every run that the notebook begins in MLflow has the
+    ``tags``.
     ``on_progress`` is called as each cell starts, with a line (``"06 · cell 7/23 · Train"``) and
     the share of the cells that are done; ``on_text`` is called with what the cells print.
     """
@@ -57,7 +60,9 @@ def run_notebook(
             raise TaxiError(f"{folder} holds the notebook itself: choose another folder to run in.")
         folder.mkdir(parents=True, exist_ok=True)
         archive_attempt(folder, contract.name)
-        attempt = _Attempt(contract, parameters, context, on_progress, on_text, tuple(notes))
+        attempt = _Attempt(
+            contract, parameters, context, on_progress, on_text, tuple(notes), dict(tags)
+        )
         run = attempt.run()
     except (TaxiError, OSError) as error:
         reason = unwritable(folder, error) if isinstance(error, OSError) else error
@@ -75,6 +80,7 @@ class _Attempt:
     on_progress: OnProgress
     on_text: OnText
     notes: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     failed_at: int | None = None
@@ -171,7 +177,7 @@ class _Attempt:
         env = {name: v for name, v in self.context.env.items() if name not in LEFT_OUT}
         tag = run_tag(env, self.contract.name, token_hex(4))
         # MLflow puts the tag on every run that it begins: see live_run.close_tracked.
-        env |= {BESIDE: str(beside), "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag})}
+        env |= {BESIDE: str(beside), "MLFLOW_RUN_CONTEXT": json.dumps({RUN_TAG: tag} | self.tags)}
         return Session(
             context=self.context,
             folder=self.works_in,

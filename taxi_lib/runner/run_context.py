@@ -1,11 +1,30 @@
 """What the notebooks of one run share, and what one notebook's kernel is started with."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from taxi_lib.runner.console import Board
+
+
+class Once:
+    """What several runs side by side need only once: the first one does it, the others wait."""
+
+    def __init__(self) -> None:
+        self.done: set[str] = set()
+        self._locks: dict[str, Lock] = defaultdict(Lock)
+        self._choosing = Lock()
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Let one run at a time do what has this key."""
+        with self._choosing:
+            lock = self._locks[key]
+        with lock:
+            yield
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,8 @@ class RunContext:
         Shows progress in the terminal.
     stopping : threading.Event
         Set once the run is interrupted: nothing more begins, and nothing is tried again.
+    once : Once, optional
+        Shared by runs side by side whose notebooks may have the same inputs.
     """
 
     folder: Path
@@ -35,6 +56,7 @@ class RunContext:
     work_beside: bool = False
     board: Board = field(default_factory=Board)
     stopping: Event = field(default_factory=Event)
+    once: Once | None = None
 
 
 @dataclass

@@ -96,6 +96,39 @@ def finish(
         "data_dir": _data_dir(),
         "notebooks": [run.to_dict() for run in runs],
     }
+    return _finished(report, folder)
+
+
+def finish_each(
+    name: str, runs: list[dict[str, Any]], data_source: str | None, seconds: float, folder: Path
+) -> dict[str, Any]:
+    """Write and return the summary of runs over several values, as :func:`finish` does for one.
+
+    Parameters
+    ----------
+    name : str
+        The parameter whose values they are.
+    runs : list of dict
+        From :func:`taxi_lib.runner.each_value.run_of`.
+    data_source, seconds, folder
+        As for :func:`finish`.
+    """
+    failed = any(run["status"] != "completed" for run in runs)
+    report = (read(folder) or {}) | {
+        "status": "failed" if failed else "completed",
+        "data_source": data_source,
+        "seconds": round(seconds, 2),
+        "each": {"name": name, "runs": runs},
+        "notebooks": [
+            notebook | {"name": f"{run['value']}/{notebook['name']}"}
+            for run in runs
+            for notebook in run["notebooks"]
+        ],
+    }
+    return _finished(report, folder)
+
+
+def _finished(report: dict[str, Any], folder: Path) -> dict[str, Any]:
     _write(folder, report)
     if _is_in_workspace(folder):
         _point(settings.runs_dir() / "latest", folder)

@@ -10,7 +10,14 @@ from taxi_lib.months import check_different
 from taxi_lib.results import Value
 from taxi_lib.runner import cache
 from taxi_lib.runner.contracts import Contract
-from taxi_lib.runner.fingerprints import Inputs, Snapshot, differences, inputs_of, named_as_texts
+from taxi_lib.runner.fingerprints import (
+    Inputs,
+    Snapshot,
+    differences,
+    inputs_of,
+    key_of,
+    named_as_texts,
+)
 from taxi_lib.runner.notebook_file import label
 from taxi_lib.runner.notebook_run import NotebookRun
 from taxi_lib.runner.references import Reference
@@ -112,6 +119,10 @@ class Step:
         data = self.read_data(values) | taken
         values = {name: v for name, v in values.items() if name not in self.no_inputs}
         return Snapshot(inputs_of(self.contract, values, data), named)
+
+    def key(self, folder: Path | None = None) -> str:
+        """Return the name of its record for its inputs now."""
+        return key_of(self.contract, self.read_inputs(folder).inputs)
 
     def find_record(self, folder: Path | None = None) -> tuple[Snapshot, cache.Record | None, str]:
         """Return its inputs now, and the record of a good run with them or why there is none."""

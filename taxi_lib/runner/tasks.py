@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -18,7 +18,7 @@ from prefect.tasks import Task
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import cache, execution, live_run, run_folder
 from taxi_lib.runner.artifacts import as_key, progress_bar, show_failure
-from taxi_lib.runner.fingerprints import Snapshot, differences
+from taxi_lib.runner.fingerprints import Snapshot, differences, key_of
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
 from taxi_lib.runner.run_context import RunContext
 from taxi_lib.runner.steps import Step, changes, clash
@@ -49,10 +49,18 @@ class Progress:
     @contextmanager
     def begin(self, step: Step) -> Iterator[_Begun]:
         """Begin a step: another step may have written its inputs just now."""
+        step, once = step.with_results(self.runs), self.context.once
+        alone = once.alone(step.key(self.context.folder)) if once else nullcontext()
+        with alone, self._listed(step) as begun:
+            yield begun
+
+    @contextmanager
+    def _listed(self, step: Step) -> Iterator[_Begun]:
         with self.lock:
-            step = step.with_results(self.runs)
             before, record, _ = step.find_record(self.context.folder)
-            begun = _Begun(step, before, None if self.force else record)
+            once = self.context.once
+            done = once is not None and key_of(step.contract, before.inputs) in once.done
+            begun = _Begun(step, before, record if done or not self.force else None)
             self.begun[step.name] = begun
             if not begun.record:
                 begun.beside += self.running
@@ -86,6 +94,8 @@ def run_notebook(step: Step, progress: Progress) -> dict[str, Any] | State:
     try:
         with progress.begin(step) as begun:
             run = _reuse(begun, context) if begun.record else _execute(begun, context)
+            if run.is_good and context.once:
+                context.once.done.add(key_of(begun.step.contract, begun.before.inputs))
     except ContractError as error:  # what it takes does not fit
         run = NotebookRun(step.name, "failed", error=str(error))
     if not run.error:
@@ -124,8 +134,13 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
         on_text = partial(context.board.text, step.label)
         for note in step.notes:
             logger.info("%s: %s", step.name, note)
+        tags = {
+            "prefect_flow_run": str(runtime.flow_run.id),
+            "notebook": step.name,
+            "inputs": key_of(step.contract, before.inputs),
+        }
         run = execution.run_notebook(
-            step.contract, step.values, context, on_progress, on_text, step.notes
+            step.contract, step.values, context, on_progress, on_text, step.notes, tags
         )
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
     after = step.read_again(context.folder)
@@ -161,6 +176,8 @@ def run_side_by_side(
     futures: dict[str, PrefectFuture] = {}
     try:
         while waiting or running:
+            if context.stopping.is_set():  # by a run beside this one
+                raise KeyboardInterrupt
             while len(running) < jobs and (step := _next_ready(waiting, progress)):
                 waiting.remove(step)
                 # So that Prefect draws the edge, and does not run what is behind a failure.
@@ -179,7 +196,7 @@ def run_side_by_side(
     except BaseException:
         context.stopping.set()
         context.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
-        _stop(list(running), context.env[RUN_TAG])
+        stop_all(list(running), context.env[RUN_TAG])
         context.board.close()
         raise
     return [_with_changes(step, progress) for step in steps]
@@ -259,7 +276,8 @@ def _warn(step: Step, words: str, context: RunContext) -> None:
     context.board.end("", f"{step.label} · {words}")
 
 
-def _stop(futures: list[PrefectFuture], tag: str) -> None:
+def stop_all(futures: list[PrefectFuture], tag: str) -> None:
+    """Stop the processes of a run until its tasks have ended, for 30 seconds at most."""
     deadline = time.monotonic() + 30
     while futures and time.monotonic() < deadline:
         stop_tagged(tag)  # repeated, because a kernel may be starting just now
