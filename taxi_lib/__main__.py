@@ -38,6 +38,7 @@ from taxi_lib.errors import BrokenOffError, ContractError, TaxiError, Unreachabl
 from taxi_lib.months import Source
 from taxi_lib.runner.console import say, show
 from taxi_lib.runner.contracts import find_notebooks
+from taxi_lib.runner.references import drawing, link
 
 if TYPE_CHECKING:
     from taxi_lib import plan
@@ -84,13 +85,13 @@ def run(
     notebook_seconds: Seconds = None,
 ) -> None:
     """Run lessons through papermill, as one Prefect flow; what has not changed is not run again."""
-    if resume and (notebooks or parameters or source or folder or each):
+    if resume and (notebooks or source or folder or each):
         raise ContractError(
             "--resume asks again for what that run was asked for: leave out the notebooks, "
-            "-p, --source, --folder and --each."
+            "--source, --folder and --each."
         )
     if resume:
-        run_dir, data_dir, request = _to_resume(run_dir, data_dir)
+        run_dir, data_dir, request = _to_resume(run_dir, data_dir, parameters)
     else:
         request = _request(notebooks, parameters, source, folder)
     _use_data_dir(data_dir)
@@ -108,15 +109,19 @@ def run(
 
 
 def _to_resume(
-    run_dir: Path | None, data_dir: Path | None
+    run_dir: Path | None, data_dir: Path | None, parameters: list[str]
 ) -> tuple[Path, Path | None, "plan.Request"]:
+    """Return where to go on, and with what: as that run was asked for, except for parameters."""
     from taxi_lib import plan
     from taxi_lib.runner import past_runs
 
     run_dir, before = past_runs.to_resume(run_dir)
+    request, again = plan.repaired(before, _values(parameters))
     say(f"Going on with {run_dir} ({before['status']}) …")
+    if again:
+        say(f"Done before, and run again with the new values: {', '.join(again)}.")
     data_dir = data_dir or (Path(before["data_dir"]) if before.get("data_dir") else None)
-    return run_dir, data_dir, plan.Request.from_json(before["request"])
+    return run_dir, data_dir, request
 
 
 def _use_data_dir(data_dir: Path | None) -> None:
@@ -132,14 +137,19 @@ def _request(
 ) -> "plan.Request":
     from taxi_lib import plan
 
-    values = dict(_split(parameter) for parameter in parameters)
-    if len(values) < len(parameters):
-        raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
+    values = _values(parameters)
     request = plan.Request(notebooks, values, source or "auto", folder and folder.resolve())
     request = request.at(datetime.now(UTC))
     if source and "source" in values and any(map(plan.takes_source, request.find_notebooks())):
         raise ContractError("Say the source once: --source, or -p source=….")
     return request
+
+
+def _values(parameters: list[str]) -> dict[str, str]:
+    values = dict(_split(parameter) for parameter in parameters)
+    if len(values) < len(parameters):
+        raise ContractError(f"A parameter is given twice in {', '.join(parameters)}: say it once.")
+    return values
 
 
 def _reuse(request: "plan.Request", run_dir: Path | None, force: bool) -> dict[str, Any] | None:
@@ -230,9 +240,16 @@ def prune(keep: Annotated[int, typer.Option(min=1, help="How many runs stay.")] 
 
 
 @app.command("list")
-def list_(folder: Folder = None) -> None:
+def list_(
+    folder: Folder = None,
+    graph: Annotated[bool, typer.Option(help="Only who takes what from whom.")] = False,
+) -> None:
     """List the lessons with what they take and give."""
-    for contract in find_notebooks(folder=folder):
+    linked = link(find_notebooks(folder=folder))
+    if graph:
+        say(drawing(linked))
+        return
+    for contract in (each.contract for each in linked):
         say(f"{contract.name}\n    {contract.title}")
         for p in contract.parameters:
             say(f"    {p.name}: {p.type} = {p.default!r}  # {p.comment}".removesuffix("  # "))

@@ -8,6 +8,8 @@ from taxi_lib.errors import ContractError
 
 # Where months may come from; see taxi_lib.trips.sources.
 Source = Literal["auto", "local", "tlc", "synthetic"]
+# Asks for the month before the one in which a run was scheduled.
+PREVIOUS = "previous"
 # The TLC's records begin in 2009.
 MONTH = re.compile(r"(2009|20[1-9]\d)-(0[1-9]|1[0-2])")
 

@@ -11,17 +11,16 @@ from typing import Any, get_args
 from taxi_lib import settings
 from taxi_lib.atomic_files import fingerprint
 from taxi_lib.errors import ContractError
-from taxi_lib.months import Source, next_month, previous_month
+from taxi_lib.months import PREVIOUS, Source, next_month, previous_month
 from taxi_lib.results import Value
 from taxi_lib.runner import run_folder
 from taxi_lib.runner.contracts import Contract, check_request, find_notebooks
 from taxi_lib.runner.each_value import folder_name, read_values
 from taxi_lib.runner.fingerprints import Inputs
 from taxi_lib.runner.notebook_run import NotebookRun
-from taxi_lib.runner.references import Linked, link
+from taxi_lib.runner.references import Linked, behind, link
 from taxi_lib.runner.steps import Step
 
-PREVIOUS = "previous"  # the month before the one in which a run was scheduled
 # Returns which source the notebooks are given, and where the months come from.
 FindMonths = Callable[[list[str], Source], tuple[Source, str | None]]
 
@@ -198,6 +197,45 @@ def _month_fingerprints(
     chooses = any(p.is_month and values.get(p.name, p.default) is None for p in notebook.parameters)
     missing = chooses and not all(files.values())
     return files | ({"source": values.get("source") or "auto"} if missing else {})
+
+
+def repaired(
+    before: dict[str, Any], values: dict[str, Any], now: datetime | None = None
+) -> tuple[Request, list[str]]:
+    """Return the request of a run to go on with, with other values; and what is done anew.
+
+    Parameters
+    ----------
+    before : dict
+        The summary of that run.
+    values : dict
+        The values by parameter, in place of those that it was asked for.
+    now : datetime, optional
+        The time that ``previous`` counts from.
+
+    Returns
+    -------
+    request, again
+        The request, and the notebooks that were done and are run again, because they take one of
+        the parameters or something from a notebook that does.
+    """
+    request = Request.from_json(before["request"])
+    if not values:
+        return request, []
+    request = replace(request, parameters=request.parameters | values)
+    request = request.at(now or datetime.now(UTC))
+    linked = request.link()
+    takers = {each.contract.name for each in linked if values.keys() & _names(each.contract)}
+    done = {
+        run["name"].rpartition("/")[2]
+        for run in before["notebooks"]
+        if run["status"] in ("completed", "cached")
+    }
+    return request, [name for name in behind(linked, takers) if name in done]
+
+
+def _names(contract: Contract) -> set[str]:
+    return {parameter.name for parameter in contract.parameters}
 
 
 def stale_reasons(request: Request) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from secrets import token_hex
 from threading import Event
 from typing import Annotated, Any
 
-from prefect import flow, get_client, get_run_logger, runtime, task
+from prefect import Flow, flow, get_client, get_run_logger, runtime, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -21,7 +21,7 @@ from taxi_lib import mlflow_store, settings
 from taxi_lib.atomic_files import write_bytes
 from taxi_lib.errors import DataError, TaxiError
 from taxi_lib.flows import real_if_deployed, resolve_source
-from taxi_lib.months import Source
+from taxi_lib.months import PREVIOUS, Source
 from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, each_value, live_run, masking, run_folder
 from taxi_lib.runner.artifacts import as_data_uri
@@ -128,9 +128,51 @@ def walkthrough(
         stream=stream,
         work_beside=work_beside,
         each=each,
-    ).at(runtime.flow_run.scheduled_start_time)
-    shared = _Shared(Board(stream), run_tag(os.environ, token_hex(4)))
-    return (_run_each if each else _run)(request, run_dir, force, shared)
+    )
+    return _start(request, run_dir, force)
+
+
+def flow_over(folder: Path, name: str, usual: dict[str, Any]) -> Flow:
+    """Return a flow that runs a folder of notebooks, and whose form asks for their parameters.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the notebooks are.
+    name : str
+        Of the flow.
+    usual : dict
+        The parameters when none are given.
+
+    Returns
+    -------
+    prefect.Flow
+        With ``parameters``, ``source``, ``each``, ``jobs`` and ``force`` of :func:`walkthrough`,
+        and what it returns. It takes real months unless it is asked for others.
+    """
+
+    @flow(name=name, task_runner=ThreadPoolTaskRunner())
+    def run_notebooks(
+        parameters: Annotated[dict[str, Any], WithJsonSchema(_form(folder))] = usual,
+        source: Source = "tlc",
+        each: str | None = None,
+        jobs: PositiveInt = 1,
+        force: bool = False,
+    ) -> dict[str, Any] | State:
+        request = Request(None, parameters, source, folder, jobs, each=each)
+        return _start(request, None, force)
+
+    return run_notebooks
+
+
+monthly = flow_over(settings.notebooks_dir() / "pipeline", "monthly", {"month": PREVIOUS})
+
+
+def _start(request: Request, run_dir: Path | None, force: bool) -> dict[str, Any] | State:
+    """Run what the flow that calls this is asked for."""
+    request = request.at(runtime.flow_run.scheduled_start_time)
+    shared = _Shared(Board(request.stream), run_tag(os.environ, token_hex(4)))
+    return (_run_each if request.each else _run)(request, run_dir, force, shared)
 
 
 def _run(
@@ -140,7 +182,8 @@ def _run(
     started, plan = time.monotonic(), make_plan(request, _find_months)
     _check_secrets(plan)
     target, jobs, api = plan.run_folder(run_dir), _jobs(request), _server()
-    _clean_up(api)
+    if not shared.several:
+        _clean_up(api)
     env = os.environ | settings.environment() | _threads(jobs)
     tag = run_tag({RUN_TAG: shared.tag}, *([token_hex(4)] if shared.several else []))
     context = RunContext(
@@ -168,7 +211,8 @@ def _run_each(
     requests, data_source = _with_one_source(requests)
     folder = run_folder.run_folder(run_dir)
     run_folder.check_folder(folder)
-    this = LiveRun(str(folder), shared.tag, str(runtime.flow_run.id), _server())
+    _clean_up(api := _server())  # once, not by each run while the others begin
+    this = LiveRun(str(folder), shared.tag, str(runtime.flow_run.id), api)
     shared = replace(shared, once=Once())
     with live_run.registered(this), run_folder.recorded(folder, request.to_json()):
         runs = _side_by_side(requests, folder, force, shared)

@@ -8,9 +8,9 @@ import pytest
 from support.notebooks import write_cells
 from support.refusals import refused
 from taxi_lib.errors import ContractError
-from taxi_lib.plan import Request, make_plan, stale_reasons
+from taxi_lib.plan import Request, make_plan, repaired, stale_reasons
 from taxi_lib.runner.contracts import read_contract
-from taxi_lib.runner.references import Linked, Reference, link
+from taxi_lib.runner.references import Linked, Reference, drawing, link
 
 Take = Callable[[str], list[Linked]]
 RESULTS = "rmse: float  # minutes\nrows: int\nclean: Path  # the file"
@@ -164,3 +164,27 @@ def test_the_default_month_of_a_taken_parameter_is_never_fetched(project: Path):
     asked = []
     make_plan(Request(folder=project), lambda months, source: (asked.extend(months), None))
     assert asked == []
+
+
+def test_the_drawing_says_who_takes_what(project: Path):
+    write(project, "01_prepare", "seed: int = 1", "rows: int\nrmse: float")
+    lines = "rows: int = 5  # [from 01_prepare]\nerror: float = 1.0  # [from 01_prepare.rmse]"
+    drawn = drawing(link([read_contract(write(project, "02_train", lines))])).splitlines()
+    assert drawn[:2] == [
+        "01_prepare: takes nothing",
+        "02_train: rows, rmse as error from 01_prepare",
+    ]
+    assert drawn[-2:] == ['    n1 -- "rows, rmse as error" --> n2', "```"]
+
+
+def test_a_repaired_request_says_what_was_done_and_is_done_anew(chain: Path):
+    done = [{"name": f"0{n}", "status": s} for n, s in ((1, "cached"), (2, "failed"))]
+    names = {"01": "01_prepare", "02": "02_train", "03": "03_judge", "04": "04_other"}
+    notebooks = [run | {"name": names[run["name"]]} for run in done]
+    before = {"request": Request(folder=chain).to_json(), "notebooks": notebooks}
+    assert repaired(before, {"how": "badly"})[1] == []
+    request, again = repaired(before, {"seed": "7"})
+    assert request.parameters == {"seed": "7"}
+    assert again == ["01_prepare"]
+    with refused(ContractError, "None of these notebooks takes a parameter 'sed'"):
+        repaired(before, {"sed": "7"})

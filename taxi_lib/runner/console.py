@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 from shlex import quote
 from typing import Any, TextIO
 
@@ -204,8 +205,10 @@ def _next_steps(report: dict[str, Any]) -> str:
 
 
 def _results_line(run: dict[str, Any]) -> str:
-    texts = []
+    texts, folder = [], str(Path(run["output"]).parent) if run.get("output") else ""
     for name, value in run["results"].items():
+        if folder and isinstance(value, str) and value in run.get("made", {}):
+            value = os.path.relpath(value, folder)
         form = ".3f" if isinstance(value, float) else "," if isinstance(value, int) else ""
         if name != "data_source":
             texts.append(f"{name} {value:{form}}")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSc
 
 from taxi_lib import settings
 from taxi_lib.errors import ContractError
-from taxi_lib.months import MONTH, check_not_future
+from taxi_lib.months import MONTH, PREVIOUS, check_not_future
 
 _NUMBER = r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 # Brackets behind a number mean a range when they hold numbers with these words and signs, and
@@ -60,7 +60,8 @@ def _one_of(kind: str, text: str) -> list[Any]:
 
 
 def _month(_: str) -> list[Any]:
-    schema = {"type": "string", "pattern": f"^{MONTH.pattern}$"}
+    # On a form; a request says which month `previous` is before the notebook is given it.
+    schema = {"type": "string", "pattern": f"^({MONTH.pattern}|{PREVIOUS})$"}
     check = AfterValidator(lambda month, info: check_not_future(month, info.context))
     return [check, WithJsonSchema(schema)]
 

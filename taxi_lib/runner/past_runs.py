@@ -125,7 +125,7 @@ def _stays(record: Path, going: set[Path]) -> bool:
         files = [Path(name) for name in json.loads(_text(record))["files"]]
     except (ValueError, KeyError, TypeError):
         return False  # damaged
-    return all(file.exists() and file.parent not in going for file in files)
+    return all(file.exists() and going.isdisjoint(file.parents) for file in files)
 
 
 def _text(path: Path) -> str:

@@ -66,6 +66,37 @@ def link(chosen: Iterable[Contract], given: Collection[str] = ()) -> list[Linked
     return sorted(linked, key=lambda each: order(each.contract.name))
 
 
+def behind(linked: Iterable[Linked], names: Collection[str]) -> list[str]:
+    """Return some notebooks and all that take from them, in the order of their numbers."""
+    found = set(names)
+    for each in linked:
+        if any(reference.notebook in found for reference in each.takes.values()):
+            found.add(each.contract.name)
+    return [each.contract.name for each in linked if each.contract.name in found]
+
+
+def drawing(linked: Iterable[Linked]) -> str:
+    """Return who takes what from whom: a line for each notebook, and the same for Mermaid."""
+    lines, nodes, edges, ids = [], [], [], {}
+    for each in linked:
+        name, taken = each.contract.name, _by_source(each)
+        ids[name] = f"n{len(ids) + 1}"
+        words = "; ".join(f"{results} from {source}" for source, results in taken.items())
+        lines.append(f"{name}: {words or 'takes nothing'}")
+        nodes.append(f'    {ids[name]}["{name}"]')
+        edges += [f'    {ids[s]} -- "{results}" --> {ids[name]}' for s, results in taken.items()]
+    return "\n".join([*lines, "", "```mermaid", "flowchart LR", *nodes, *edges, "```"])
+
+
+def _by_source(linked: Linked) -> dict[str, str]:
+    """Return what a notebook takes, by the notebook that gives it, in words."""
+    taken: dict[str, list[str]] = {}
+    for name, reference in linked.takes.items():
+        renamed = "" if reference.result == name else f" as {name}"
+        taken.setdefault(reference.notebook, []).append(f"{reference.result}{renamed}")
+    return {source: ", ".join(results) for source, results in taken.items()}
+
+
 def _source(contract: Contract, field: Field) -> tuple[Path, str]:
     """Return the notebook that a parameter is taken from, and the name of the result."""
     if field.name in contract.fixed:
