@@ -25,8 +25,16 @@ HINTS = {
         "The flow need not do anything about the failure. Who should hear of it?",
     ],
 }
-# What Prefect itself writes when a flow fails.
-_DEFAULT = re.compile(r"\d+/\d+ states failed|(Flow|Task) run encountered an exception: HTTPStatus")
+# What Prefect itself writes when a flow fails, also for an exception without a message.
+_DEFAULT = re.compile(
+    r"\d+/\d+ states failed|(Flow|Task) run encountered an exception:? ?(HTTPStatus|\w*:?\s*$)"
+)
+_SERVICES = {
+    (True, True): "both services up",
+    (False, True): "cats down and dogs up",
+    (True, False): "cats up and dogs down",
+    (False, False): "both services down",
+}
 
 
 def q1(asked: object, ends_in: object, run: object) -> Right | Wrong:
@@ -60,8 +68,8 @@ def q2(letter: object) -> Right | Wrong:
         with service(cats_failing) as cats, service(dogs_failing) as dogs:
             ended = server.run_flow(letter, cats.address, dogs.address)
         asked = bool(cats.calls) and bool(dogs.calls)
-        problem = _problem(ended, asked, down=bool(cats_failing) + bool(dogs_failing))
-        if problem:
+        problem = _problem(ended, asked, (not cats_failing, not dogs_failing))
+        if problem := problem or _other_task(ended):
             return problem
     return Right(
         "You decided what counts as a success, and the state says it: a list of runs, an "
@@ -70,8 +78,18 @@ def q2(letter: object) -> Right | Wrong:
     )
 
 
-def _problem(ended: server.Ended, asked: bool, down: int) -> Wrong | None:
-    services = ("both services up", "one service up and one down", "both services down")[down]
+def _other_task(ended: server.Ended) -> Wrong | None:
+    runs = [run.task_key.startswith("fetch_cat_fact-") for run in server.task_runs(ended.run, 2)]
+    if sum(runs) >= 2:
+        return None
+    return Wrong(
+        "The flow asks without the lesson's task: call `fetch_cat_fact` for each address, so that "
+        "its retries count."
+    )
+
+
+def _problem(ended: server.Ended, asked: bool, up: tuple[bool, bool]) -> Wrong | None:
+    services, down = _SERVICES[up], up.count(False)
     failed, message = ended.run.state.is_failed(), ended.run.state.message or ""
     if down == 2 and not failed:
         return Wrong(
@@ -91,8 +109,9 @@ def _problem(ended: server.Ended, asked: bool, down: int) -> Wrong | None:
     if not asked:
         return Wrong(f"With {services} the flow has not asked both of them.")
     if down == 2 and (not message.strip() or _DEFAULT.match(message)):
+        shown = f": `{message.strip():.80}`" if message.strip() else ""
         return Wrong(
-            f"With {services} the flow fails, but not with a message of yours: `{message:.80}`.",
+            f"With {services} the flow fails, but not with a message of yours{shown}.",
             "`Failed(message=…)` takes one.",
         )
     return None
@@ -103,13 +122,15 @@ def q3(mended: object) -> Right | Wrong:
     if not server.flow(mended).name.startswith("digest"):
         return Wrong("This is another flow. What has to change in `digest`?")
     with service(failures=math.inf) as down:
-        ended = server.run_flow(mended, down.address)
-    if not ended.run.state.is_failed():
-        return Wrong(
-            f"While the service is down the flow is still `{ended.run.state_name}`, and its "
-            f"result is `{ended.result!r:.60}`.",
-            "What happens to the exception of the task in this flow?",
-        )
+        answered_503 = server.run_flow(mended, down.address)
+    unreachable = server.run_flow(mended, down.address)  # nobody listens there any more
+    for ended, outage in ((answered_503, "is down"), (unreachable, "cannot be reached")):
+        if not ended.run.state.is_failed():
+            return Wrong(
+                f"While the service {outage} the flow is still `{ended.run.state_name}`, and its "
+                f"result is `{ended.result!r:.60}`.",
+                "What happens to the exception of the task in this flow?",
+            )
     with service(failures=2) as shaky:
         ended = server.run_flow(mended, shaky.address)
     if ended.run.state.is_failed() and len(shaky.calls) <= 2:

@@ -68,13 +68,9 @@ def _is_there(path: object) -> bool:
 
 def q2(main_at_once: object) -> Right | Wrong:
     """Judge a flow that reads both months at the same time."""
-    own = _of_ones_own(main_at_once)
-    with _months() as (train, val):
-        ended = server.run_flow(own, train, val, _FEW)
-        expected = _rmse(train, val)
-    if isinstance(ended.result, BaseException):
-        return Wrong(f"The flow ended with `{ended.result!r:.200}`.")
-    runs = server.task_runs(ended.run, count=5)
+    result, runs, expected = _run(_of_ones_own(main_at_once))
+    if isinstance(result, BaseException):
+        return Wrong(f"The flow ended with `{result!r:.200}`.")
     reads = [run for run in runs if _task_of(run) == "read_data"]
     if len(reads) != 2:
         return Wrong(
@@ -84,9 +80,10 @@ def q2(main_at_once: object) -> Right | Wrong:
     if not (reads[0].end_time and reads[1].start_time < reads[0].end_time):
         return Wrong(
             "The second month was read after the first one.",
-            "`read_data.submit(path).result()` waits before the next line begins.",
+            "`read_data.submit(path).result()`, and any other line that needs the first month, waits "
+            "before the next line begins.",
         )
-    return _judge_result(ended.result, expected) or Right(
+    return _judge_result(result, expected) or Right(
         "Both months were read at once, since neither needs the other. The futures are asked for "
         "their results only when somebody needs them."
     )
@@ -94,13 +91,9 @@ def q2(main_at_once: object) -> Right | Wrong:
 
 def q3(main_repaired: object) -> Right | Wrong:
     """Judge a flow whose steps are task runs again, with their retries."""
-    own = _of_ones_own(main_repaired)
-    with _months() as (train, val):
-        ended = server.run_flow(own, train, val, _FEW)
-        expected = _rmse(train, val)
-    if isinstance(ended.result, BaseException):
-        return Wrong(f"The flow ended with `{ended.result!r:.200}`.")
-    runs = server.task_runs(ended.run, count=5)
+    result, runs, expected = _run(_of_ones_own(main_repaired))
+    if isinstance(result, BaseException):
+        return Wrong(f"The flow ended with `{result!r:.200}`.")
     found = Counter(map(_task_of, runs))
     wanted = {"read_data": 2, "add_features": 2, "train_best_model": 1}
     if found != wanted:
@@ -111,10 +104,18 @@ def q3(main_repaired: object) -> Right | Wrong:
         )
     if any(_task_of(run) == "read_data" and run.empirical_policy.retries != 3 for run in runs):
         return Wrong("The tasks are there, but `read_data` has not got its three retries.")
-    return _judge_result(ended.result, expected) or Right(
+    return _judge_result(result, expected) or Right(
         "`.fn` is for tests. In a flow it does the work without a record, a retry or a cache, and "
         "nobody notices until something fails."
     )
+
+
+def _run(own: Flow) -> tuple[object, list[TaskRun], float]:
+    """Run a flow on two made-up months; what it returned, its task runs, and the RMSE expected."""
+    with _months() as (train, val):
+        ended = server.run_flow(own, train, val, _FEW)
+        expected = _rmse(train, val)
+    return ended.result, server.task_runs(ended.run, count=5), expected
 
 
 def _of_ones_own(answer: object) -> Flow:

@@ -31,6 +31,7 @@ STOPPED = (
 _MISTAKES = (NameError, AttributeError, TypeError, LookupError, ImportError)  # in the code itself
 _PATIENCE = 6.0  # seconds without another task run; each needs a moment to reach the server
 _PATIENCE_WITH_LOGS = 3.0  # seconds; a log reaches the server a moment after the run's state
+_LAST_LINE = r"(?m)^Finished in state"
 
 
 class Ended(NamedTuple):
@@ -113,14 +114,19 @@ def a_worker_completed(run: FlowRun) -> bool:
 
 def log_of(run: FlowRun, pattern: str) -> str:
     """Return the log of a flow run that has ended, once a pattern is in it or no more will come."""
+    return "\n".join(_messages(run, pattern, _PATIENCE_WITH_LOGS))
+
+
+def _messages(run: FlowRun, pattern: str, patience: float) -> list[str]:
     this = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run.id]))
     since = time.monotonic()
     with server() as client:
         while True:
             lines = client.read_logs(this, sort=LogSort.TIMESTAMP_ASC)
-            text = "\n".join(line.message for line in lines)
-            if re.search(pattern, text) or time.monotonic() - since > _PATIENCE_WITH_LOGS:
-                return text
+            messages = [line.message for line in lines]
+            waited = time.monotonic() - since
+            if re.search(pattern, "\n".join(messages)) or waited > patience:
+                return messages
             time.sleep(0.2)
 
 
@@ -217,14 +223,9 @@ def log(run: FlowRun) -> list[str]:
     UnreadableError
         When its last line, which comes a moment later, is not there yet.
     """
-    this = filters.LogFilter(flow_run_id=filters.LogFilterFlowRunId(any_=[run.id]))
-    deadline = time.monotonic() + 2 * _PATIENCE
-    with server() as client:
-        while time.monotonic() < deadline:
-            lines = [line.message for line in client.read_logs(this)]
-            if any(line.startswith("Finished in state") for line in lines):
-                return lines
-            time.sleep(0.2)
+    messages = _messages(run, _LAST_LINE, 2 * _PATIENCE)
+    if any(re.match(_LAST_LINE, message) for message in messages):
+        return messages
     raise UnreadableError(
         f"The log of the flow run {run.name} is not complete on the server: run this cell again in "
         "a moment. If that does not help, start the run again."

@@ -100,7 +100,7 @@ LETTERS = {
         "if all(s.is_failed() for s in states): return Failed(message='no facts')",
     ),
     "never fails": ("wrong", "both services down the flow is `Completed`", "return 'sent'"),
-    "the states": ("wrong", "one service up and one down the flow fails: `1/2", "return states"),
+    "the states": ("wrong", "cats down and dogs up the flow fails: `1/2", "return states"),
     "both are needed": (
         "wrong",
         "One fact is enough",
@@ -110,6 +110,16 @@ LETTERS = {
         "wrong",
         "not with a message of yours",
         "if all(s.is_failed() for s in states): return Failed()",
+    ),
+    "a bare exception": (
+        "wrong",
+        "not with a message of yours",
+        "if all(s.is_failed() for s in states): raise Exception",
+    ),
+    "an exception with words": (
+        "right",
+        "You decided what counts",
+        "if all(s.is_failed() for s in states): raise RuntimeError('no facts')",
     ),
     "a misspelled name": ("raised", "NameError", "if all(s.is_failed() for s in state): return 1"),
 }
@@ -125,6 +135,11 @@ def test_a_letter_needs_one_fact(case: str):
 OTHER_LETTERS = {
     "an exception passes": ("One fact is enough", "return fetch(cats), fetch(dogs)"),
     "asks for nothing": ("has not asked both", "return 'sent'"),
+    "without the task": (
+        "without the lesson's task",
+        "codes = [httpx.get(url).status_code for url in (cats, dogs)]\n"
+        "    if 200 not in codes: return Failed(message='no facts')",
+    ),
     "not a flow": ("a function below `@flow` is asked", "return fetch(cats)"),
 }
 
@@ -145,6 +160,11 @@ DIGESTS = {
         "wrong",
         "the flow is still `Completed`, and its result is `'No news",
         f"try: return {RETRYING}(url)\n    except Exception: return 'No news'",
+    ),
+    "fails only when it is down": (
+        "wrong",
+        "cannot be reached the flow is still `Completed`",
+        f"try: return {RETRYING}(url)\n    except httpx.ConnectError: return 'No news'",
     ),
     "always fails": ("wrong", "has answered, and the flow fails", f"{RETRYING}(url); 1 / 0"),
     "without retries": ("wrong", "the flow gave up", "return httpx.get(url).raise_for_status()"),
