@@ -80,8 +80,8 @@ def q2(main_at_once: object) -> Right | Wrong:
     if not (reads[0].end_time and reads[1].start_time < reads[0].end_time):
         return Wrong(
             "The second month was read after the first one.",
-            "`read_data.submit(path).result()`, and any other line that needs the first month, waits "
-            "before the next line begins.",
+            "`read_data.submit(path).result()` waits before the next line begins, and so does any "
+            "other line that needs the first month.",
         )
     return _judge_result(result, expected) or Right(
         "Both months were read at once, since neither needs the other. The futures are asked for "
