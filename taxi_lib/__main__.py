@@ -36,7 +36,7 @@ import typer
 from taxi_lib import settings
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError, UnreachableError
 from taxi_lib.months import Source
-from taxi_lib.runner.console import say, show
+from taxi_lib.runner.console import say, show, show_rows
 from taxi_lib.runner.contracts import find_notebooks
 from taxi_lib.runner.references import drawing, link
 
@@ -262,6 +262,48 @@ def list_(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str] | None, typer.Argument(help="Two runs (the last two).")] = None,
+) -> None:
+    """Say which parameters, inputs, results, seconds and figures differ between two runs."""
+    from taxi_lib.atomic_files import write_text
+    from taxi_lib.runner import compare as comparing
+    from taxi_lib.runner.html.comparison import comparison_page
+
+    if len(runs or []) > 2:
+        raise ContractError(f"compare takes two runs at most, not {len(runs)}.")
+    before, now = comparing.two_runs(runs or [])
+    notebooks = comparing.compare(before, now)
+    page = now / f"compared-with-{before.name}.html"
+    write_text(page, comparison_page(before, now, notebooks))
+    say(f"Before: {before}\nNow   : {now}")
+    for each in notebooks:
+        if each.before is None or each.now is None:
+            say(f"{each.name}: only in the {'later' if each.now else 'earlier'} run")
+        elif rows := each.rows():
+            show_rows(each.name, rows)
+        else:
+            say(f"{each.name}: alike ({each.seconds.before} s, now {each.seconds.now} s)")
+    say(f"Both beside each other: {page}")
+
+
+@app.command()
+def history(
+    notebook: Annotated[str, typer.Argument(help="Its number or name, such as 02.")],
+    folder: Folder = None,
+) -> None:
+    """Show the past runs of a notebook: when, how long, and with which results."""
+    from taxi_lib.runner import history as past
+
+    folder = folder and folder.resolve()
+    for contract in find_notebooks([notebook], folder):
+        runs = past.history(contract.name, folder)
+        show_rows(contract.name, past.rows(runs))
+        for name, bars in past.trends(runs).items():
+            say(f"{bars}  {name}")
+
+
+@app.command()
 def progress(
     forget: Annotated[bool, typer.Option(help="Begin anew: remove what was passed.")] = False,
 ) -> None:
@@ -293,15 +335,20 @@ def data(
 def ui(
     prefect_port: Annotated[int, typer.Option(help="Of Prefect's page.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="Of MLflow's page.")] = 5000,
+    pages_port: Annotated[int, typer.Option(help="Of the runs' own pages.")] = 4201,
 ) -> None:
-    """Show Prefect's and MLflow's pages until Ctrl-C; runs started meanwhile appear there."""
+    """Show Prefect's, MLflow's and the runs' pages until Ctrl-C; new runs appear there."""
     from taxi_lib import services
 
     settings.use_workspace()
     say("Starting Prefect and MLflow …")
-    with services.prefect_server(prefect_port) as api, services.mlflow_page(mlflow_port) as page:
-        say(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}")
-        say("Ctrl-C stops both.")
+    with (
+        services.run_pages(pages_port) as runs,
+        services.prefect_server(prefect_port) as api,
+        services.mlflow_page(mlflow_port) as page,
+    ):
+        say(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}\nRuns   : {runs}")
+        say("Ctrl-C stops all of them.")
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import requests
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+)
 
 from taxi_lib.runner.notebook_run import NotebookRun
+from taxi_lib.services.pages import page_of
 
 
 class Bar:
@@ -71,6 +76,18 @@ def show_failure(run: NotebookRun) -> None:
         description=f"{run.name}: {run.error}",
         markdown=f"# {run.name} failed\n\n{run.error}{source}\n\n{files}",
     )
+
+
+def link_page(run: NotebookRun) -> None:
+    """Link from the task that calls this to the notebook's page, where the pages are served."""
+    address = page_of(Path(run.html)) if run.html else None
+    if address:
+        create_link_artifact(
+            link=address,
+            link_text=f"The executed notebook {run.name}",
+            key=f"page-{as_key(run.name)}",
+            description="`python -m taxi_lib ui` serves it",
+        )
 
 
 def as_data_uri(picture: bytes) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from taxi_lib import settings
 from taxi_lib.runner.each_value import table
 
+_FOLDED = {"results", "error", "before", "now", "what"}  # columns whose texts may be long
 _WIDEST = 500  # characters of a line; the log and Prefect's page have all of it
 # Colours, moves of the cursor, window titles and links begin with ESC and another character, or
 # with one control character for both.
@@ -70,12 +71,14 @@ class Board:
             transient=True,
         )
 
-    def update(self, name: str, line: str) -> None:
-        """Show how far a notebook is."""
+    def update(self, name: str, line: str, aside: str = "") -> None:
+        """Show how far a notebook is; the aside once, where lines stay."""
+        begins = name not in self.running
         self.running[name] = _in_a_line(line)
         if not self.live.console.is_interactive:
-            say(self.running[name])
+            say(f"{self.running[name]}{aside if begins else ''}")
             return
+        self.running[name] += aside
         self.live.start()
         self.live.console.show_cursor()  # which a killed run could not do
         self.live.refresh()
@@ -114,9 +117,9 @@ class BoardPart(Board):
     def __init__(self, board: Board, label: str) -> None:
         self.board, self.part, self.stream = board, label, board.stream
 
-    def update(self, name: str, line: str) -> None:
+    def update(self, name: str, line: str, aside: str = "") -> None:
         """Show how far a notebook is."""
-        self.board.update(f"{self.part} {name}", f"{self.part} · {line}")
+        self.board.update(f"{self.part} {name}", f"{self.part} · {line}", aside)
 
     def text(self, label: str, text: str) -> None:
         """Show what a cell prints, if that was asked for."""
@@ -146,7 +149,7 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
             "notebook": run["name"],
             "status": run["status"],
             "seconds": f"{run['seconds']:.1f}",
-            "results": run["error"] or _results_line(run),
+            "results": run["error"] or results_line(run),
         }
         for run in report["notebooks"]
     ]
@@ -169,21 +172,29 @@ def failures(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print the summary as a table, and where to look next."""
-    # For a log file whose width is not given, rich would take 80 columns and fold every name.
-    console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120)
-    lines = Table(title=f"Walkthrough {report['status']} in {report['seconds']:.0f} s")
-    shown = rows(report)
-    for name in shown[0]:
+    show_rows(f"Walkthrough {report['status']} in {report['seconds']:.0f} s", rows(report))
+    text = printable(_next_steps(report))
+    _console().print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def show_rows(title: str, rows: list[dict[str, str]]) -> None:
+    """Print rows as a table; columns without a text are left out."""
+    lines = Table(title=title)
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in names:
         justify = "right" if name == "seconds" else "left"
-        lines.add_column(name, justify=justify, no_wrap=name not in ("results", "error"))
-    for row in shown:
-        lines.add_row(
-            *(escape(printable(value)) for value in row.values()),
-            style={"failed": "red", "skipped": "yellow"}.get(row["status"]),
-        )
+        lines.add_column(name, justify=justify, no_wrap=name not in _FOLDED)
+    for row in rows:
+        style = {"failed": "red", "skipped": "yellow"}.get(row.get("status", ""))
+        lines.add_row(*(escape(printable(row[name])) for name in names), style=style)
+    console = _console()
     console.print()
     console.print(lines)
-    console.print(printable(_next_steps(report)), soft_wrap=True, highlight=False, markup=False)
+
+
+def _console() -> Console:
+    # For a log file whose width is not given, rich would take 80 columns and fold every name.
+    return Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120)
 
 
 def _next_steps(report: dict[str, Any]) -> str:
@@ -204,7 +215,8 @@ def _next_steps(report: dict[str, Any]) -> str:
     )
 
 
-def _results_line(run: dict[str, Any]) -> str:
+def results_line(run: dict[str, Any]) -> str:
+    """Return the results of a notebook in one line; files by their place in the run's folder."""
     texts, folder = [], str(Path(run["output"]).parent) if run.get("output") else ""
     for name, value in run["results"].items():
         if folder and isinstance(value, str) and value in run.get("made", {}):

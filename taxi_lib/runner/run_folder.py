@@ -12,6 +12,7 @@ from typing import Any
 from taxi_lib import settings
 from taxi_lib.atomic_files import real_path, unwritable, write_text
 from taxi_lib.errors import BrokenOffError, ContractError, TaxiError
+from taxi_lib.runner.html.index import index_page
 from taxi_lib.runner.notebook_run import NotebookRun
 
 _STATUSES = ("running", "interrupted", "completed", "failed")
@@ -130,6 +131,7 @@ def finish_each(
 
 def _finished(report: dict[str, Any], folder: Path) -> dict[str, Any]:
     _write(folder, report)
+    write_text(folder / "index.html", index_page(report))
     if _is_in_workspace(folder):
         _point(settings.runs_dir() / "latest", folder)
     return report

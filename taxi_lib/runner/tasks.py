@@ -17,8 +17,9 @@ from prefect.tasks import Task
 
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import cache, execution, live_run, run_folder
-from taxi_lib.runner.artifacts import as_key, progress_bar, show_failure
+from taxi_lib.runner.artifacts import as_key, link_page, progress_bar, show_failure
 from taxi_lib.runner.fingerprints import Snapshot, differences, key_of
+from taxi_lib.runner.history import usual_seconds
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
 from taxi_lib.runner.run_context import RunContext
 from taxi_lib.runner.steps import Step, changes, clash
@@ -98,6 +99,7 @@ def run_notebook(step: Step, progress: Progress) -> dict[str, Any] | State:
                 context.once.done.add(key_of(begun.step.contract, begun.before.inputs))
     except ContractError as error:  # what it takes does not fit
         run = NotebookRun(step.name, "failed", error=str(error))
+    link_page(run)
     if not run.error:
         ended = "cached" if run.status == "cached" else f"{run.status} in {run.seconds:.1f} s"
         context.board.end(step.name, f"{step.label} · {ended}")
@@ -124,11 +126,13 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
     """Execute a notebook, show its progress, and keep the record of what came of it."""
     step, before, logger = begun.step, begun.before, get_run_logger()
     api, key = context.env["PREFECT_API_URL"], as_key(step.name)
+    seconds = usual_seconds(step.contract.path)
+    usual = f" · usually {seconds:.0f} s" if seconds else ""
     with progress_bar(api, key, step.contract.title) as bar:
 
         def on_progress(line: str, done: float) -> None:
             logger.info(line)
-            context.board.update(step.name, line)
+            context.board.update(step.name, line, usual)
             bar.update(line, done)
 
         on_text = partial(context.board.text, step.label)

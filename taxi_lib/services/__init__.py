@@ -6,6 +6,7 @@ processes that several blocks can share. All of them listen on loopback only.
 
 from taxi_lib.services.mail import mail_server
 from taxi_lib.services.mlflow_local import mlflow_page
+from taxi_lib.services.pages import run_pages
 from taxi_lib.services.prefect_local import prefect_server, process_worker
 from taxi_lib.services.s3 import s3_server
 from taxi_lib.services.web_apps import facts_api, webhook_sink
@@ -16,6 +17,7 @@ __all__ = [
     "mlflow_page",
     "prefect_server",
     "process_worker",
+    "run_pages",
     "s3_server",
     "webhook_sink",
 ]

@@ -16,6 +16,7 @@ from taxi_lib.services.waiting import wait_for
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.applications import Starlette
 
 CAT_FACTS = (
     "A cat sleeps for about two thirds of the day.",
@@ -67,12 +68,13 @@ def _facts_app(share: float, failure: str, slow_seconds: float, seed: int) -> "F
 
 
 @contextmanager
-def serve(app: "FastAPI") -> Iterator[str]:
-    """Serve a web application from a thread, on a free port; yield its address."""
+def serve(app: "Starlette", port: int = 0) -> Iterator[str]:
+    """Serve a web application from a thread, on this port or a free one; yield its address."""
     import uvicorn
 
     with socket.socket() as listening:
-        listening.bind((HOST, 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
         # No log: lessons let calls time out on purpose.
         quiet = {"log_config": None, "log_level": "critical", "lifespan": "off"}
         config = uvicorn.Config(guarded_app(app), **quiet)
