@@ -43,7 +43,8 @@ def test_a_run_in_which_nothing_has_changed_leaves_what_every_run_leaves(fresh: 
     assert (run["status"], run["results"]) == ("cached", {"n": 1})
     second = settings.runs_dir() / "second"
     assert {path.name for path in second.iterdir()} == {
-        *("01_test.html", "01_test.ipynb", "01_test.json", "01_test.log", "summary.json"),
+        *("01_test.html", "01_test.ipynb", "01_test.json", "01_test.log"),
+        *("summary.json", "index.html"),
     }
     assert (settings.runs_dir() / "latest").resolve() == second
     assert plan.Request.from_json(report["request"]) == plan.Request(folder=fresh)

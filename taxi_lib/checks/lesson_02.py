@@ -72,7 +72,7 @@ def q1(few: object, many: object, gain: object) -> Right | Wrong:
         if _near(said, mistake):
             return wrong
     return Wrong(
-        f"The store says something else than {said:g} seconds.",
+        f"The store says something else than {said:g} seconds (to a tenth).",
         "Subtract the `rmse` of the two winners, and remember that it is in minutes.",
     )
 
@@ -89,7 +89,10 @@ def _search(session: str) -> _Search:
     named = runs.get("tags.mlflow.runName", pd.Series(dtype=str))
     searches = runs[named == "search"]
     if searches.empty:
-        raise UnreadableError(f"The store has no search of the session {shown(session)}.")
+        raise UnreadableError(
+            f"The store has no search of the session {shown(session)}. (A run's id is something "
+            "else: the session is in `tags.session`.)"
+        )
     search = searches.iloc[-1]
     if search["status"] != "FINISHED":
         raise UnreadableError(f"The search of {shown(session)} did not finish: run all cells.")

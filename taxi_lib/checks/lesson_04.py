@@ -49,11 +49,16 @@ def q1(share_served: object, served: object) -> Right | Wrong:
             (wrong for other, wrong in _FORMULAS if is_(other)),
             Wrong(
                 f"With a failure share of {cases[0][0]:.2f} and {cases[0][1]} tries your formula "
-                f"gives {said[0]:.3f}, which is not the share that is served.",
+                f"gives {said[0]:.4f}, which is not the share that is served. Is it rounded?",
                 "A call fails only if its first try fails *and* its second *and* so on.",
             ),
         )
     expected = CALLS * (1 - SHARE**TRIES)
+    if counted == CALLS:
+        return Wrong(
+            "The formula is right, but with such a service hardly ever are all calls served.",
+            "Has your loop counted the calls that raised, too?",
+        )
     if counted != int(counted) or not 0 <= counted <= CALLS:
         return Wrong(f"The formula is right. How many of {CALLS} calls got a fact when you tried?")
     if abs(counted - expected) > 4.5 * (expected * SHARE**TRIES) ** 0.5:
@@ -156,9 +161,12 @@ def _compare(months: list[str], found: dict[str, Row], due: dict[str, Row]) -> W
         )
     if due.keys() - found.keys():
         return Wrong(
-            "Months that were in the sheet before are gone.",
+            f"Months that were in the sheet before are gone: it has only {', '.join(months)}.",
             "Mode `w` empties a file at once. Have you read it before?",
         )
+    rounded = {month: abs(found[month].rmse - row.rmse) for month, row in due.items()}
+    if all(difference <= 0.5 for difference in rounded.values()) and any(rounded.values()):
+        return Wrong("The sheet has the RMSE rounded: write it as it is given, with its digits.")
     if any(found[month].rmse != row.rmse for month, row in due.items()):
         return Wrong(
             "A month was written again with another RMSE, and the sheet has the old one.",
@@ -179,6 +187,7 @@ class Night(NamedTuple):
     status: int
     said: str  # in the terminal
     logged: bool  # whether the log has what the training printed, and its error
+    complained: str  # the last line that the shell wrote to its error stream
 
 
 def q3(mended: object) -> Right | Wrong:
@@ -189,8 +198,13 @@ def q3(mended: object) -> Right | Wrong:
         log = Path(folder) / "nightly.log"
         kept = log.read_text().count("night ") if log.is_file() else 0
         runs = (Path(folder) / "runs").exists()
+    if left := re.search(r"{\w+}", script):
+        return Wrong(
+            f"The script has `{left[0]}` in it: a text with values in braces begins with `f`."
+        )
     if not runs:
-        return Wrong("The script has not run `python train.py`.")
+        complaint = f" It says: `{bad.complained:.100}`." if bad.complained else ""
+        return Wrong(f"The script has not run `python train.py`.{complaint}")
     return _judge(script, bad, good, kept) or Right(
         "Cron, or any other program that starts the script, now learns the truth from its status. "
         "Every tool that runs commands looks at exit statuses, so they should be right."
@@ -216,7 +230,8 @@ def _night(script: str, folder: Path, status: int) -> Night:
     )
     log = folder / "nightly.log"
     logged = log.read_text() if log.is_file() else ""
-    return Night(night.returncode, night.stdout, logged.count(token) == 2)
+    complained = (night.stderr.strip().splitlines() or [""])[-1]
+    return Night(night.returncode, night.stdout, logged.count(token) == 2, complained)
 
 
 def _judge(script: str, bad: Night, good: Night, kept: int) -> Wrong | None:
@@ -230,8 +245,10 @@ def _judge(script: str, bad: Night, good: Night, kept: int) -> Wrong | None:
     if kept < 2:
         return Wrong("The log has only its last night.", "`>` begins anew each time, `>>` adds.")
     if good.status != 0:
+        complaint = f" The shell says: `{good.complained:.100}`." if good.complained else ""
         return Wrong(
-            f"A good night ends with status {good.status}.", "The status must depend on the night."
+            f"A good night ends with status {good.status}.{complaint}",
+            "The status must depend on the night.",
         )
     if "done" not in good.said:
         return Wrong('After a good night nothing says "done".')

@@ -85,7 +85,7 @@ def q2(worth_a_retry: object) -> Right | Wrong:
     if raised:
         raise raised[0]
     return _judge(again) or Right(
-        "A retry that cannot help costs time, and it hides the real message behind three more. "
+        "A retry that cannot help costs time, and its copies hide the first message in the log. "
         "The condition is the place to say what you know about a service."
     )
 
@@ -96,13 +96,21 @@ def _failures() -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         busy = stack.enter_context(service(failures=math.inf))
         moved = stack.enter_context(service(failures=math.inf, status=404))
+        broken = stack.enter_context(service(failures=math.inf, status=500))
+        overloaded = stack.enter_context(service(failures=math.inf, status=504))
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # takes a call, and never answers
         sound = stack.enter_context(service())
         nobody = stack.enter_context(socket.socket())
         nobody.bind(("127.0.0.1", 0))  # and listens not
         yield {
             "busy": f"{busy.address}/404",
             "moved": f"{moved.address}/503",
+            "broken": f"{broken.address}/503",
+            "overloaded": f"{overloaded.address}/503",
             "refused": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+            "silent": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "own mistake": f"{sound.address}/fact",
         }
 
@@ -112,7 +120,8 @@ def _tried_again(condition: Callable[..., bool], addresses: dict[str, str]) -> s
 
     @task(retries=1, retry_delay_seconds=0, retry_condition_fn=condition)
     def look_up(address: str) -> str:
-        return httpx.get(address, timeout=5).raise_for_status().json()["no such key"]
+        answer = httpx.get(address, timeout=httpx.Timeout(5, read=0.3)).raise_for_status()
+        return answer.json()["no such key"]
 
     @flow(name="retry-condition")
     def look_all_up() -> None:
@@ -146,12 +155,25 @@ def _judge(again: set[str]) -> Wrong | None:
         )
     if "own mistake" in again:
         return Wrong("Your function asks for another try after a `KeyError`, too.")
+    if again & {"broken", "overloaded"}:
+        seen = "500" if "broken" in again else "504"
+        return Wrong(
+            f"Your function asks for another try after an answer with status {seen}, too.",
+            "The exercise asks for 503 and nothing else: another failure may be there to stay.",
+        )
+    if "silent" in again:
+        return Wrong(
+            "Your function asks for another try after a call that was never answered, too.",
+            "A refused connection is an `httpx.ConnectError`; a read timeout is another class.",
+        )
     return None
 
 
 def q3(refresh: object, mended: object) -> Right | Wrong:
     """Judge a run in which three tries were stopped in time, and whose flow says so."""
     step = server.task(refresh)
+    if step.isasync:
+        return Wrong("`refresh` is `async` now: mend the flow that calls it, and leave the task.")
     if step.timeout_seconds != 0.3 or step.retries != 2 or 2 not in step.fn.__code__.co_consts:
         return Wrong("`refresh` has changed: mend the flow that calls it, and leave it as it was.")
     run = server.flow_run(mended)

@@ -1,8 +1,10 @@
 """Lesson 8: threads counted, a policy that forgets one argument, and a key that misses an edit."""
 
+import dis
 import os
 import random
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
@@ -168,6 +170,12 @@ def _context(called: Task, arguments: dict, flow_run: UUID) -> TaskRunContext:
 
 def q3(key: object) -> Right | Wrong:
     """Judge a key function by the keys that it makes while a file changes."""
+    if _uses_hash(function(key)):
+        return Wrong(
+            "Python's `hash` gives another number for the same text or bytes in each process, so "
+            "tomorrow the report would be made again.",
+            "`hashlib.sha256(…).hexdigest()` is the same everywhere.",
+        )
     answer = CachePolicy.from_cache_key_fn(function(key))
     with TemporaryDirectory() as folder:
         month = Path(folder) / f"{secrets.token_hex(4)}.parquet"
@@ -178,7 +186,7 @@ def q3(key: object) -> Right | Wrong:
 
         _write(month)
         first, same = key_of(month), key_of(month)
-        _write(month)
+        _correct(month)
         corrected = key_of(month)
         os.utime(month, (1_700_000_000, 1_700_000_000))
         touched = key_of(month)
@@ -199,9 +207,25 @@ def _no_key() -> str:
     raise UnreadableError("The function returns `None`; a text is needed.")
 
 
+def _uses_hash(answer: Callable[..., object]) -> bool:
+    loaded = {step.argval for step in dis.get_instructions(answer) if step.opname == "LOAD_GLOBAL"}
+    return "hash" in loaded and answer.__globals__.get("hash", hash) is hash
+
+
 def _write(path: Path) -> None:
-    """Write another month of the same length, with the same time."""
-    trips = pd.DataFrame({"trip_distance": np.random.default_rng().random(20)})
+    """Write a month of some 100 kB."""
+    columns = ("trip_distance", "fare_amount", "tip_amount")
+    _keep(pd.DataFrame(np.random.default_rng().random((4000, 3)), columns=columns), path)
+
+
+def _correct(path: Path) -> None:
+    """Change one value near the end of a month's file; its size and its time stay as they are."""
+    trips = pd.read_parquet(path)
+    trips.iloc[-1, -1] = 1 - trips.iloc[-1, -1]
+    _keep(trips, path)
+
+
+def _keep(trips: pd.DataFrame, path: Path) -> None:
     trips.to_parquet(path, compression=None)
     os.utime(path, (1_600_000_000, 1_600_000_000))
 
@@ -209,9 +233,9 @@ def _write(path: Path) -> None:
 def _outdated(first: str, same: str, corrected: str, touched: str, copied: str) -> Wrong | None:
     if corrected == first:
         return Wrong(
-            "A correction goes unnoticed: another content under the same name, with as many trips "
-            "and the same time, has the same key.",
-            "Which part of your key is made from the bytes of the file?",
+            "A correction goes unnoticed: one tip near the end of a large file is another one, "
+            "with as many trips and the same time, and the key is the same.",
+            "Which part of your key is made from *all* bytes of the file?",
         )
     if same != first:
         return Wrong("The report is made again although nothing has changed at all.")

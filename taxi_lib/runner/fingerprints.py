@@ -162,10 +162,14 @@ def _texts(value: Value) -> Iterator[str]:
 
 def _is_evidence(name: Path, notebooks: Path) -> bool:
     """Return whether the runner itself has left a file in the folder of a run."""
-    whose = re.sub(r"\.attempt-\d+$", "", name.stem)
+    first = Path(name.parts[0])
+    folder = len(name.parts) > 1  # a step's own, whose files are handed on by their content
+    whose = re.sub(r"\.attempt-\d+$", "", first.name if folder else first.stem)
     kinds = (".ipynb", ".html", ".log", ".json")
-    ours = name.suffix in kinds and (notebooks / f"{whose}.ipynb").exists()
-    return len(name.parts) == 1 and (ours or name.name == "summary.json" or name.name[0] == ".")
+    if (notebooks / f"{whose}.ipynb").exists():
+        return folder or first.suffix in kinds
+    named = ("summary.json", "index.html")
+    return not folder and (first.name in named or first.name[0] == ".")
 
 
 def _appears_in(code: str, name: Path) -> bool:

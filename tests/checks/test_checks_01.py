@@ -24,11 +24,11 @@ KNOWN = VAL["PU_DO"].isin(TRAIN["PU_DO"])
 
 SHARES = {
     "right": ("of the trips join a pair", lambda train, val: (~val.isin(train)).mean()),
-    "in per cent": ("of the trips join a pair", lambda train, val: 100 * (~val.isin(train)).mean()),
+    "in per cent": ("A share goes from 0 to 1", lambda train, val: 100 * (~val.isin(train)).mean()),
     "the known ones": ("whose pair is known", lambda train, val: val.isin(train).mean()),
     "of the pairs": ("of the *pairs*", lambda t, v: (~v.drop_duplicates().isin(t)).mean()),
     "the wrong way": ("changed places", lambda train, val: (~train.isin(val)).mean()),
-    "of another month": ("not the share of 2023", lambda train, val: 0.5),
+    "of another month": ("not the share of the trips of 2023-02", lambda train, val: 0.5),
 }
 
 

@@ -89,12 +89,26 @@ CONDITIONS = {
         "AttributeError",
         f"{ERROR}return error.response.status_code == 503",
     ),
+    "any server error": (
+        "after an answer with status 500",
+        f"{ERROR}return isinstance(error, httpx.ConnectError) or ({HTTP}"
+        " and error.response.status_code >= 500)",
+    ),
+    "some server errors": (
+        "after an answer with status 504",
+        f"{ERROR}return isinstance(error, httpx.ConnectError) or ({HTTP}"
+        " and error.response.status_code in (502, 503, 504))",
+    ),
+    "any failure on the way": (
+        "never answered",
+        f"{ERROR}return {STATUS} or isinstance(error, httpx.TransportError)",
+    ),
     "untouched": ("check.hint(2)", "..."),
 }
 
 
 @pytest.mark.parametrize("case", CONDITIONS)
-def test_a_condition_is_tried_on_four_kinds_of_failure(case: str):
+def test_a_condition_is_tried_on_seven_kinds_of_failure(case: str):
     sentence, body = CONDITIONS[case]
     box = said("07", 2, cell(f"def condition(task, run, state):\n    {body}\n", httpx=httpx))
     assert (box.status == "right") == (case == "right") and sentence in box.text
@@ -147,14 +161,17 @@ CHANGED = {
     "less work": "time.sleep(0.5)",
     "more retries": "time.sleep(2)",
     "not a task": "time.sleep(2)",
+    "async": "time.sleep(2)",
 }
 
 
 @pytest.mark.parametrize("case", CHANGED)
 def test_the_task_is_not_what_has_to_be_mended(case: str):
-    step = cell(f"def refresh():\n    {CHANGED[case]}\n", time=time)
+    begin = "async def" if case == "async" else "def"
+    step = cell(f"{begin} refresh():\n    {CHANGED[case]}\n", time=time)
     if case != "not a task":
         step = task(step, retries=3 if case == "more retries" else 2, timeout_seconds=0.3)
     box = said("07", 3, step, "the state of a run")
     assert box.status == "wrong"
-    assert ("below `@task`" if case == "not a task" else "leave it as it was") in box.text
+    sentences = {"not a task": "below `@task`", "async": "`refresh` is `async` now"}
+    assert sentences.get(case, "leave it as it was") in box.text

@@ -109,6 +109,15 @@ KEYS = {
         "A correction goes unnoticed",
         "return f'{path.name} {len(pd.read_parquet(path))}'",
     ),
+    "its first bytes": (
+        "A correction goes unnoticed",
+        "return f'{path.name} {path.read_bytes()[:10_000].hex()[:99]}'",
+    ),
+    "a sum of one column": (
+        "A correction goes unnoticed",
+        "return f'{path.name} {pd.read_parquet(path).trip_distance.sum()}'",
+    ),
+    "Python's hash": ("in each process", "return f'{path.name} {hash(path.read_bytes())}'"),
     "its time": ("A correction goes unnoticed", "return f'{path.name} {path.stat().st_mtime}'"),
     "content and time": (
         "only the time of the file has changed",
