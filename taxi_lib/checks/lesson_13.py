@@ -323,6 +323,15 @@ def q3(wins: object, unknown: object, prepared: object) -> Right | Wrong:
 
 
 def _prepared(answer: object) -> NotebookNode:
+    if (
+        isinstance(answer, str | Path)
+        and Path(answer).suffix == ".ipynb"
+        and not Path(answer).is_file()
+    ):
+        raise UnreadableError(
+            f"There is no {answer} in this notebook's own folder: give the whole path, such as "
+            f"`project / {Path(answer).name!r}`."
+        )
     if not isinstance(answer, str | Path) or not Path(answer).is_file():
         raise UnreadableError(
             f"The answer is {shown(answer)}; the path of a notebook is asked for, which "

@@ -267,6 +267,7 @@ def test_what_is_said_about_a_tag_is_compared_with_the_prepared_copy(case: str, 
 
 def test_a_copy_that_papermill_has_not_prepared_is_refused(tmp_path: Path):
     assert "not given a `trips_file`" in said("13", 3, "default", BOTH, prepared(tmp_path)).text
-    assert "has written" in said("13", 3, "default", BOTH, tmp_path / "nothing.ipynb").text
+    assert "give the whole path" in said("13", 3, "default", BOTH, tmp_path / "nothing.ipynb").text
+    assert "has written" in said("13", 3, "default", BOTH, 13).text
     unprepared = said("13", 3, "default", BOTH, str(tmp_path / "misplaced.ipynb"))
     assert "not given a `trips_file`" in unprepared.text
