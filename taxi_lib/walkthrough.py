@@ -21,7 +21,7 @@ from taxi_lib import mlflow_store, settings
 from taxi_lib.atomic_files import write_bytes
 from taxi_lib.errors import DataError, TaxiError
 from taxi_lib.flows import real_if_deployed, resolve_source
-from taxi_lib.months import PREVIOUS, Source
+from taxi_lib.months import Source
 from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, each_value, live_run, masking, run_folder
 from taxi_lib.runner.artifacts import as_data_uri
@@ -163,9 +163,6 @@ def flow_over(folder: Path, name: str, usual: dict[str, Any]) -> Flow:
         return _start(request, None, force)
 
     return run_notebooks
-
-
-monthly = flow_over(settings.notebooks_dir() / "pipeline", "monthly", {"month": PREVIOUS})
 
 
 def _start(request: Request, run_dir: Path | None, force: bool) -> dict[str, Any] | State:

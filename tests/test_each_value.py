@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prefect.utilities.callables import parameter_schema
 
 from support.flow_runs import run_flow, statuses, summary_of
 from support.notebooks import write_cells
@@ -11,6 +12,7 @@ from support.refusals import refused
 from taxi_lib.errors import ContractError
 from taxi_lib.plan import Request
 from taxi_lib.runner import each_value
+from taxi_lib.walkthrough import flow_over
 
 REPORT = "from taxi_lib.results import report_results\nsquare: int\nreport_results(square=n * n)"
 
@@ -91,3 +93,18 @@ def test_one_value_that_fails_does_not_stop_the_others_and_shared_steps_run_once
     rows = each_value.table("n", report["each"]["runs"])
     assert [(row["n"], row["02 square"]) for row in rows] == [("1", "1"), ("2", ""), ("3", "9")]
     assert (tmp_path / "all" / "trend.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_a_flow_over_a_folder_asks_for_its_parameters_and_runs_it(squares: Path):
+    mine = flow_over(squares, "squares", {"n": 5})
+    form = parameter_schema(mine).properties["parameters"]
+    assert form["default"] == {"n": 5}
+    asked = form["properties"]
+    assert set(asked) == {"seed", "n", "one", "square"}
+    assert asked["square"]["description"].endswith("taken from 02_square when left out")
+    report = mine(source="synthetic")
+    assert {run["name"]: run["results"] for run in report["notebooks"]}["02_square"] == {
+        "square": 25
+    }
