@@ -117,7 +117,9 @@ def _branches(own: DeploymentResponse, lessons: DeploymentResponse) -> Wrong | N
     if clone.get("repository") != other.get("repository"):
         return Wrong("This deployment clones another repository than `taxi_from_git`.")
     if clone.get("branch") != "stable":
-        return Wrong(f"This deployment clones the branch `{clone.get('branch')}`.")
+        return Wrong(
+            f"This deployment clones the branch `{clone.get('branch')}`; `stable` is asked for."
+        )
     if other.get("branch") == "stable":
         return Wrong(
             "`taxi_from_git` clones the branch `stable` now, too.",
@@ -204,6 +206,12 @@ def _mended(crash: FlowRun, success: FlowRun) -> Right | Wrong:
     if success.created < crash.created:
         return Wrong("This run completed *before* the crash, so it proves nothing about it.")
     deployment = server.deployment(success.deployment_id)
+    if not _clone(deployment):
+        return Wrong(
+            "It runs, but its `pull` no longer clones the repository: a colleague's push would "
+            "change nothing.",
+            "Leave `pull` as it was, and say in `entrypoint` where the file is in the clone.",
+        )
     file = (deployment.entrypoint or "").split(":")[0]
     if file.startswith("taxi/") and len(deployment.pull_steps or []) == 1:
         return Wrong(

@@ -143,8 +143,8 @@ def _run_id(answer: object) -> UUID:
             found = None
     if type(found) is not UUID:
         raise UnreadableError(
-            f"The answer is {shown(answer)}; the state of a flow run is asked for, which the flow "
-            "returns when it is called with `return_state=True`."
+            f"The answer is {shown(answer)}; a flow run is asked for: the state that a flow called "
+            "with `return_state=True` returns, the run that `run_deployment` returns, or its id."
         )
     return found
 

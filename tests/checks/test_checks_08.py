@@ -71,7 +71,7 @@ def test_a_run_of_another_flow_has_no_parts(
 ):
     monkeypatch.setattr(server, "_PATIENCE", 0.5)  # seconds to wait for what never comes
     called = flow(lambda: [visit.fn("called", 0)])(return_state=True)
-    assert "the state of a flow run is asked for" in said("08", 1, ONE, FOUR, 1, runs[4]).text
+    assert "a flow run is asked for" in said("08", 1, ONE, FOUR, 1, runs[4]).text
     assert "it makes ten visits" in said("08", 1, ONE, FOUR, called, runs[4]).text
 
 

@@ -235,3 +235,10 @@ def test_a_copy_of_the_file_is_no_repair(project: Deployed):
     lessons = SimpleNamespace(id=deployment, run=project.run(deployment))
     box = said("09", 3, crash(project, lessons), project.run(deployment), lessons.run.id)
     assert box.status == "wrong" and "second copy of the file" in box.text
+
+
+def test_a_deployment_that_no_longer_clones_is_no_repair(project: Deployed):
+    deployment = project.deployment("taxi_from_git", **entry())
+    lessons = SimpleNamespace(id=deployment, run=project.run(deployment))
+    box = said("09", 3, crash(project, lessons), project.run(deployment), lessons.run.id)
+    assert box.status == "wrong" and "no longer clones the repository" in box.text

@@ -47,11 +47,11 @@ def test_a_flow_that_fails_gives_its_exception_but_a_mistake_in_its_code_is_rais
 
 
 NO_RUNS = {
-    "a number": (3, "the state of a flow run is asked for"),
-    "no id": ("the last one", "the state of a flow run is asked for"),
-    "a state made by hand": (Completed(), "the state of a flow run is asked for"),
+    "a number": (3, "a flow run is asked for"),
+    "no id": ("the last one", "a flow run is asked for"),
+    "a state made by hand": (Completed(), "a flow run is asked for"),
     "the id of nothing": (uuid4(), "knows no flow run"),
-    "the function": (asking, "the state of a flow run is asked for"),
+    "the function": (asking, "a flow run is asked for"),
 }
 
 
