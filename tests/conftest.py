@@ -17,7 +17,8 @@ from xdist.scheduler import LoadScopeScheduling
 from support.months import five_trips
 from taxi_lib import settings
 
-# The tests of each of these share a store, a notebook or months that take seconds to make.
+# The tests of each of these share a store, a notebook or months that take seconds to make; so do
+# those of most files in tests/checks, which share runs on the server.
 ONE_WORKER = {
     *("test_fault_cache", "test_fault_cells", "test_fault_kernels", "test_fault_store"),
     *("test_installed", "test_outputs", "test_pointers", "test_synthetic", "test_tracking"),
@@ -54,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "TAXI_TLC_URL": f"http://127.0.0.1:{config.stash[NOBODY].getsockname()[1]}",
         # Two workers, one training each: more threads than cores only wait for each other.
         "OMP_NUM_THREADS": "1",
+        # A flow of a test that was not given the server fails, and starts none: 20 s of a core.
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "0",
     }
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_PROFILE"):
         os.environ.pop(name, None)
@@ -76,8 +79,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return file if Path(file).stem in ONE_WORKER else nodeid
+            file = Path(nodeid.split("::")[0])
+            whole = file.stem in ONE_WORKER or file.parent.name == "checks"
+            return str(file) if whole else nodeid
 
     return Scheduler(config, log)
 

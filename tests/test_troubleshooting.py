@@ -120,6 +120,7 @@ def _(prefect_api: str) -> None:
 @provokes("Starting temporary server on http://127.0.0.1:…", slow=True)
 def _(project: Path) -> str:
     env = {"PREFECT_HOME": str(project), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+    env["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "1"
     return python("-c", "import flow; flow.main_flow()", PYTHONPATH=str(project), **env)
 
 

@@ -5,6 +5,7 @@ import math
 import httpx
 import pytest
 from prefect import Flow, State, flow, task
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Failed
 
 from support.exercises import cell, said
@@ -30,7 +31,7 @@ def nothing() -> None: ...
 
 @pytest.fixture(scope="module")
 def two_tries(prefect_server: str) -> State:
-    with service(failures=2) as flaky:
+    with temporary_settings({PREFECT_API_URL: prefect_server}), service(failures=2) as flaky:
         return once_more(flaky.address, return_state=True)
 
 

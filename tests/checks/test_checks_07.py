@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 from prefect import Flow, State, flow, task
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from support.exercises import cell, said
 from taxi_lib.checks import server
@@ -31,7 +32,8 @@ def asked(retries: int) -> State:
 
 @pytest.fixture(scope="module")
 def three_tries(prefect_server: str) -> State:
-    return asked(retries=2)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        return asked(retries=2)
 
 
 PREDICTIONS = {
