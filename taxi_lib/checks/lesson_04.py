@@ -115,7 +115,8 @@ def q2(add_score: object) -> Right | Wrong:
     """Judge a function that writes a month's score once, however often it is called."""
     answer = function(add_score)
     rows = [_row(month) for month in random.sample([f"2022-{m:02d}" for m in range(1, 13)], 4)]
-    again = _row(rows[0].month)
+    # More than a minute from the first: what is kept of that is not taken for this one, rounded.
+    again = _row(rows[0].month, 8)
     cases = [
         ([], [rows[0], rows[1], again, again]),  # the sheet is not there at first
         (rows[:3], [rows[3], again]),  # lines of an earlier run are there
@@ -129,8 +130,9 @@ def q2(add_score: object) -> Right | Wrong:
     )
 
 
-def _row(month: str) -> Row:
-    return Row(month, random.randrange(50_000, 90_000), random.randrange(500, 900) / 100)
+def _row(month: str, least: int = 5) -> Row:
+    rmse = random.randrange(100 * least, 100 * least + 200) / 100
+    return Row(month, random.randrange(50_000, 90_000), rmse)
 
 
 def _problem(answer: Callable[..., object], before: list[Row], calls: list[Row]) -> Wrong | None:
