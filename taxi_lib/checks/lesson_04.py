@@ -36,7 +36,7 @@ CALLS, SHARE, TRIES = 50, 0.7, 5  # what exercise 1 measures
 def q1(share_served: object, served: object) -> Right | Wrong:
     """Judge a formula for the share of served calls, and how many of fifty were."""
     formula, counted = function(share_served), number(served)
-    cases = [(random.uniform(0.3, 0.9), tries) for tries in random.sample(range(2, 8), 3)]
+    cases = [(_failing(tries), tries) for tries in random.sample(range(2, 8), 3)]
     said = [number(formula(share, tries)) for share, tries in cases]
 
     def is_(other: Callable[[float, int], float]) -> bool:
@@ -71,6 +71,12 @@ def q1(share_served: object, served: object) -> Right | Wrong:
         "against failures that pass. The formula holds only if the tries fail independently: a "
         "service that stays down fails all of them."
     )
+
+
+def _failing(tries: int) -> float:
+    """Return a share of failing tries; the share that is served is not near to whole per cent."""
+    served = (random.randrange(60, 90) + random.uniform(0.3, 0.7)) / 100  # rounding shows
+    return (1 - served) ** (1 / tries)
 
 
 _FORMULAS = [
