@@ -105,9 +105,19 @@ def test_the_last_two_runs_are_compared_unless_others_are_named(first: Path, run
     assert two_runs([]) == (first, second)
     third = leave_run(runs_dir, "2026-01-03")
     assert two_runs([first.name]) == (first, third)
-    assert two_runs([str(third), "2026-01-01"]) == (third, first)
+    assert two_runs([third.name]) == (second, third)
+    assert two_runs([str(third), "2026-01-01"]) == (first, third)
+    with refused(TaxiError, "are the same run"):
+        two_runs([third.name, str(third)])
     with refused(TaxiError, "There is no run 'gone'", "2026-01-03"):
         two_runs(["gone", first.name])
+
+
+def test_a_run_without_records_is_refused(first: Path, runs_dir: Path):
+    second = leave_run(runs_dir, "2026-01-02")
+    (second / "01_fit.json").unlink()
+    with refused(TaxiError, "has no record of a notebook any more"):
+        compare(first, second)
 
 
 def test_the_page_of_two_runs_shows_code_and_figures_and_nothing_that_acts(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taxi_lib.atomic_files import newest_first
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import past_runs
 from taxi_lib.runner.evidence import Evidence, find_run, read_run
@@ -68,28 +69,37 @@ class Compared:
 
 
 def two_runs(names: list[str]) -> tuple[Path, Path]:
-    """Return the folders of two runs: those named, or the last two.
+    """Return the folders of two runs, the earlier one first: those named, or the last two.
+
+    One name is compared with the last of the other runs.
 
     Raises
     ------
     TaxiError
         When there are not two runs, or a name is no run.
     """
-    if len(names) == 2:
-        return find_run(names[0]), find_run(names[1])
     last = past_runs.past_runs()
-    if names:  # one: against the last run
-        named = find_run(names[0])
-        last = [named, next((folder for folder in last if folder != named), named)][::-1]
-    if len(last) < 2 or last[0] == last[1]:
+    chosen = list(dict.fromkeys(map(find_run, names)))
+    if len(names) == 2 and len(chosen) < 2:
+        raise TaxiError(f"{names[0]} and {names[1]} are the same run: name two different ones.")
+    chosen += [folder for folder in last if folder not in chosen][: 2 - len(chosen)]
+    if len(chosen) < 2:
         raise TaxiError("Two runs are needed to compare, and there is only one: run once more.")
-    return last[1], last[0]
+    now, before = newest_first(folder / "summary.json" for folder in chosen)
+    return before.parent, now.parent
 
 
 def compare(before: Path, now: Path) -> list[Compared]:
     """Return what two runs left of each notebook, and what differs."""
-    first, second = read_run(before), read_run(now)
+    first, second = (_with_records(folder) for folder in (before, now))
     return [_compared(name, first.get(name), second.get(name)) for name in first | second]
+
+
+def _with_records(folder: Path) -> dict[str, Evidence]:
+    found = read_run(folder)
+    if not any(each.inputs for each in found.values()):
+        raise TaxiError(f"{folder} has no record of a notebook any more: compare another run.")
+    return found
 
 
 def _compared(name: str, before: Evidence | None, now: Evidence | None) -> Compared:
@@ -111,15 +121,20 @@ def _changes(before: Evidence, now: Evidence) -> Iterator[Change]:
         yield Change("status", before.status, now.status)
     if before.error != now.error:
         yield Change("error", before.error or _MISSING, now.error or _MISSING)
+    if before.inputs and now.inputs:  # a skipped notebook has no record
+        yield from _inputs(before, now)
+    for name in before.results | now.results:
+        values = [_result(side, name) for side in (before, now)]
+        if values[0] != values[1]:
+            yield Change(f"result {name}", *map(_text, values), _by(*values))
+
+
+def _inputs(before: Evidence, now: Evidence) -> Iterator[Change]:
     yield from _pairs("parameter ", before.inputs, now.inputs, "parameters")
     for part, words in _INPUTS.items():
         if before.inputs.get(part) != now.inputs.get(part):
             yield Change(words, *_sides(part, before, now))
     yield from _pairs("data ", before.inputs, now.inputs, "data")
-    for name in before.results | now.results:
-        values = [_result(side, name) for side in (before, now)]
-        if values[0] != values[1]:
-            yield Change(f"result {name}", *map(_text, values), _by(*values))
 
 
 def _result(side: Evidence, name: str) -> object:
