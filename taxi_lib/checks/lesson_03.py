@@ -87,10 +87,10 @@ def _difference(
         return "the column `duration` or `trip_distance` is missing."
     if not set(found["trip_distance"]) <= set(raw["trip_distance"]):
         return "there are distances that the file does not have. Which path is read?"
+    counts = f"{len(expected)} trips are right for a small file, and yours has {len(found)}."
+    if len(found) and (found["trip_distance"] > limit).all():  # they may be just as many
+        return f"{counts} They are the long ones."
     if len(found) != len(expected):
-        counts = f"{len(expected)} trips are right for a small file, and yours has {len(found)}."
-        if len(found) and (found["trip_distance"] > limit).all():
-            return f"{counts} They are the long ones."
         if len(expected) - len(found) == (expected["trip_distance"] == limit).sum():
             return f"{counts} Is a trip of exactly the limit longer than the limit?"
         return f"{counts} Which ones are too many or missing?"
