@@ -47,6 +47,7 @@ class _Shared:
     board: Board
     tag: str
     several: bool = False
+    at_once: int = 1
     once: Once | None = None
     stopping: Event = field(default_factory=Event)
 
@@ -181,7 +182,7 @@ def _run(
     target, jobs, api = plan.run_folder(run_dir), _jobs(request), _server()
     if not shared.several:
         _clean_up(api)
-    env = os.environ | settings.environment() | _threads(jobs)
+    env = os.environ | settings.environment() | _threads(jobs * shared.at_once)
     tag = run_tag({RUN_TAG: shared.tag}, *([token_hex(4)] if shared.several else []))
     context = RunContext(
         folder=target,
@@ -213,11 +214,11 @@ def _run_each(
     shared = replace(shared, once=Once())
     with live_run.registered(this), run_folder.recorded(folder, request.to_json()):
         runs = _side_by_side(requests, folder, force, shared)
-        seconds = time.monotonic() - started
-        outcome = run_folder.finish_each(name, runs, data_source, seconds, folder)
         if picture := each_value.trend(name, runs):
             write_bytes(folder / "trend.png", picture)
             create_image_artifact(as_data_uri(picture), key="walkthrough-trend")
+        seconds = time.monotonic() - started
+        outcome = run_folder.finish_each(name, runs, data_source, seconds, folder)
     return _ended(outcome)
 
 
@@ -235,6 +236,7 @@ def _side_by_side(
     """Run each request, as many at a time as there are jobs; return what came of them."""
     jobs = _jobs(next(iter(requests.values())))
     at_once = min(jobs, len(requests))
+    shared = replace(shared, at_once=at_once)
     waiting, running, outcomes = dict(requests), {}, {}
     try:
         while waiting or running:

@@ -93,6 +93,8 @@ def test_one_value_that_fails_does_not_stop_the_others_and_shared_steps_run_once
     rows = each_value.table("n", report["each"]["runs"])
     assert [(row["n"], row["02 square"]) for row in rows] == [("1", "1"), ("2", ""), ("3", "9")]
     assert (tmp_path / "all" / "trend.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "all" / "index.html").read_text()
+    assert 'src="trend.png"' in page and 'href="2/index.html"' in page
 
 
 @pytest.mark.slow
