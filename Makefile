@@ -26,8 +26,8 @@ ui: setup  ## Prefect's and MLflow's pages, until Ctrl-C
 data: setup  ## fetch the default months into data/ (needs the network)
 	@$(PY) -m taxi_lib data $(ARGS)
 
-bench: setup  ## measure again what the settings rest on
-	@for script in benchmarks/*.py; do $(PY) "$$script"; done
+bench: setup  ## measure it against the course's way and the plain tools (half an hour, idle)
+	@$(PY) -m benchmarks $(ARGS)
 
 lint: setup  ## style and formatting
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

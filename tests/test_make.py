@@ -32,7 +32,7 @@ WANTED = {
     "lab": "-m|taxi_lib|lab|01|-p|a=b c|",
     "ui": "-m|taxi_lib|ui|01|-p|a=b c|",
     "data": "-m|taxi_lib|data|01|-p|a=b c|",
-    "bench": "benchmarks/one two.py|",
+    "bench": "-m|benchmarks|01|-p|a=b c|",
     "lint": LINT,
     "check": f"{LINT}.venv/bin/python|-m|pytest|-m|not slow|01|-p|a=b c|",
     "setup": "-m|uv|pip|sync|-q|--compile-bytecode|--python|.venv/bin/python|--require-hashes|"
@@ -47,7 +47,6 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder = tmp_path / request.param
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / "benchmarks").mkdir()
-    (folder / "benchmarks" / "one two.py").touch()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     for program in ("python", "uv"):

@@ -1,0 +1,46 @@
+"""Notebooks that feed each other, over several values at two jobs, against one value alone."""
+
+from pathlib import Path
+
+from benchmarks.made_up import write_chain
+from benchmarks.paired import Row, Spent, in_turn, main, own_workspace, program
+from taxi_lib.services import prefect_server
+
+RUN = ["-m", "taxi_lib", "run", "--jobs", "2", "--force", "--folder"]
+COUNTS = [1, 3, 6, 12]
+
+
+def run(folder: Path, count: int) -> Spent:
+    """Return what a run over the numbers from 1 to `count` took."""
+    return program([*RUN, folder, "--each", f"n=1..{count}"])
+
+
+def measure(quick: bool) -> list[Row]:
+    """Run over each count of values in turn; compare seconds a value, and memory."""
+    counts = [1, 2] if quick else COUNTS
+    spent: dict[int, list[Spent]] = {count: [] for count in counts}
+
+    def seconds_a_value(count: int) -> float:
+        spent[count].append(run(folder, count))
+        return spent[count][-1].seconds / count
+
+    with own_workspace() as base, prefect_server():
+        folder = write_chain(base / "chain", 1 if quick else 3)
+        ways = (lambda count=count: seconds_a_value(count) for count in counts)
+        a_value = dict(zip(counts, in_turn(1 if quick else 3, *ways), strict=True))
+    *_, before, most = counts
+    memory = ([each.memory for each in spent[count]] for count in (most, 1))
+    rows = [
+        Row(f"{count} values at two jobs, each", "one value", a_value[count], a_value[1])
+        for count in counts[1:]
+    ]
+    linear = (f"{most} values at two jobs, each", f"{before} values, each")
+    return [
+        *rows,
+        Row(*linear, a_value[most], a_value[before], bound=1.1),
+        Row(f"memory of a run over {most} values", "one value", *memory, bound=1.1, unit="MB"),
+    ]
+
+
+if __name__ == "__main__":
+    main(measure)
