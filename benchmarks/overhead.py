@@ -31,9 +31,9 @@ IMPORTS = ["-c", "import pandas, sklearn.linear_model, xgboost, mlflow, prefect,
 
 def compare_ways(quick: bool) -> list[Row]:
     """Run one notebook and several, by nbclient, by the runner alone, and by the flow."""
-    more = 1 if quick else 7
+    counts = [1] if quick else [1, 8]
     with own_workspace() as base, prefect_server():
-        folders = [write_prints(base / "one", 1), write_prints(base / "more", 1 + more)]
+        folders = [write_prints(base / f"{count}", count) for count in counts]
         ways = [
             way
             for folder in folders
@@ -43,7 +43,8 @@ def compare_ways(quick: bool) -> list[Row]:
                 lambda folder=folder: program([*FLOW, folder]).seconds,
             )
         ]
-        ones, many = in_two(in_turn(1 if quick else 5, *ways))
+        measured = in_turn(1 if quick else 5, *ways)
+    ones, many, more = measured[:3], measured[-3:], max(1, counts[-1] - 1)
     a_notebook = [
         [(after - before) / more for before, after in zip(*pair, strict=True)]
         for pair in zip(ones, many, strict=True)
@@ -54,12 +55,9 @@ def compare_ways(quick: bool) -> list[Row]:
     ]
 
 
-def in_two(measured: list[list[float]]) -> tuple[list[list[float]], list[list[float]]]:
-    """Return the first half and the second half."""
-    return measured[: len(measured) // 2], measured[len(measured) // 2 :]
-
-
-def rows_of(what: str, spent: list[list[float]], runner: float | None, flow: float | None) -> list:
+def rows_of(
+    what: str, spent: list[list[float]], runner: float | None, flow: float | None
+) -> list[Row]:
     """Return how much the runner adds to nbclient, and the flow to the runner."""
     return [
         Row(f"{what}, by the runner", "nbclient", spent[1], spent[0], "difference", runner),
