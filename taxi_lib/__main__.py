@@ -24,7 +24,7 @@ if __name__ == "__main__" and sys.argv[1:] == ["doctor"]:
 import atexit
 import gc
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from io import TextIOWrapper
@@ -342,11 +342,10 @@ def ui(
 
     settings.use_workspace()
     say("Starting Prefect and MLflow …")
-    with (
-        services.run_pages(pages_port) as runs,
-        services.prefect_server(prefect_port) as api,
-        services.mlflow_page(mlflow_port) as page,
-    ):
+    with ExitStack() as started:
+        runs = started.enter_context(services.run_pages(pages_port))
+        api = started.enter_context(services.prefect_server(prefect_port))
+        page = started.enter_context(services.mlflow_page(mlflow_port))
         say(f"Prefect: {api.removesuffix('/api')}\nMLflow : {page}\nRuns   : {runs}")
         say("Ctrl-C stops all of them.")
         with suppress(KeyboardInterrupt):

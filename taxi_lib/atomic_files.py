@@ -26,13 +26,15 @@ def copy_into(path: Path, folder: Path, expected: str | None) -> Path:
         When the file is gone or has changed, or the copy cannot be written.
     """
     copy = folder / path.name
+    changed = TaxiError(f"{path} was changed while it was to be used again: run once more.")
+    if expected is None or fingerprint(path) != expected:
+        raise changed
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(copy) as partial:
-            if path.is_file():
-                shutil.copyfile(path, partial)
-            if expected is None or fingerprint(partial) != expected:
-                raise TaxiError(f"{path} was changed while it was to be used again: run once more.")
+            shutil.copyfile(path, partial)
+            if fingerprint(partial) != expected:
+                raise changed
     except OSError as error:
         raise unwritable(copy, error) from error
     return copy
