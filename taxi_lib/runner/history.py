@@ -94,7 +94,9 @@ def sparkline(values: list[float], most: int = 40) -> str:
 def usual_seconds(path: Path, most: int = 5) -> float | None:
     """Return the median seconds of the last runs that executed a notebook; None without any."""
     seconds: list[float] = []
-    beside = None if path.parent == settings.notebooks_dir() else path.parent
+    checkout = settings.checkout()  # the lessons are there, if they are anywhere
+    lessons = checkout / "notebooks" if checkout else None
+    beside = None if path.parent == lessons else path.parent
     for folder in _runs_of(beside)[:20]:
         report = run_folder.read(folder) or {"notebooks": []}
         seconds += [
