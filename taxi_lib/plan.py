@@ -245,10 +245,13 @@ def stale_reasons(request: Request) -> Iterator[tuple[str, str]]:
     """
     fresh: dict[str, NotebookRun] = {}
     for step in make_plan(request).steps:
-        if behind := [name for name in step.sources if name not in fresh]:
-            yield step.name, f"waits for {', '.join(behind)}"
+        if not_fresh := [name for name in step.sources if name not in fresh]:
+            yield step.name, f"waits for {', '.join(not_fresh)}"
             continue
-        _, record, reason = step.with_results(fresh).find_record()
+        try:
+            _, record, reason = step.with_results(fresh).find_record()
+        except ContractError as error:  # what it takes does not fit
+            record, reason = None, str(error)
         if record:
             fresh[step.name] = record.run
         yield step.name, reason

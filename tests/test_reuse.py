@@ -1,5 +1,6 @@
 """A run in which nothing has changed: done without Prefect, from what an earlier run left."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from support.notebooks import run_path, write_cells
 from taxi_lib import plan, settings
 from taxi_lib.runner import cache
+from taxi_lib.runner.references import Reference
 from taxi_lib.runner.reuse import reuse_all
 from taxi_lib.runner.steps import Step
 
@@ -60,3 +62,10 @@ def test_prefect_is_needed_for_a_changed_notebook_and_where_its_server_is_named(
     write_cells(fresh, "'changed'")
     assert reuse(fresh) is None
     assert not (settings.runs_dir() / "second").exists()
+
+
+def test_a_value_that_does_not_fit_the_step_that_takes_it_is_left_to_the_run(fresh: Path):
+    (step,) = steps_in(fresh)
+    taker = replace(step, takes={"greeting": Reference("01_test", "n")})  # n is no text
+    place = settings.runs_dir() / "second"
+    assert reuse_all([step, taker], None, place, plan.Request(folder=fresh).to_json()) is None

@@ -8,6 +8,7 @@ from typing import Any
 from taxi_lib.atomic_files import newest_first
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import past_runs
+from taxi_lib.runner.each_value import is_number
 from taxi_lib.runner.evidence import Evidence, find_run, read_run
 
 _MISSING = "—"
@@ -179,7 +180,7 @@ def _text(value: object, form: str = "") -> str:
 
 def _by(before: object, now: object) -> str:
     """Return the difference of two numbers, and in percent of the first."""
-    numbers = [v for v in (before, now) if isinstance(v, int | float) and not isinstance(v, bool)]
+    numbers = [value for value in (before, now) if is_number(value)]
     if len(numbers) < 2 or numbers[0] == numbers[1]:
         return ""
     difference = numbers[1] - numbers[0]

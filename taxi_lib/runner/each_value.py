@@ -91,7 +91,7 @@ def table(name: str, runs: list[dict[str, Any]], most: int = 8) -> list[dict[str
             name: str(run["value"]),
             "status": run["status"],
             "seconds": f"{run['seconds']:.1f}",
-            **{title: _short(values[n]) for title, values in columns.items()},
+            **{title: short(values[n]) for title, values in columns.items()},
             "error": run["error"] or "",
         }
         for n, run in enumerate(runs)
@@ -111,12 +111,20 @@ def _numbers(run: dict[str, Any]) -> dict[str, float]:
         f"{label(notebook['name'])} {name}": value
         for notebook in run["notebooks"]
         for name, value in notebook["results"].items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number(value)
     }
 
 
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, which True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def short(value: object) -> str:
+    """Return a number with four digits, or a whole one in full; empty for anything else."""
+    if not is_number(value):
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def trend(name: str, runs: list[dict[str, Any]], most: int = 6) -> bytes | None:

@@ -1,11 +1,14 @@
 """The past runs of one notebook: when, how long, and with which results."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 from taxi_lib import settings
 from taxi_lib.errors import TaxiError
 from taxi_lib.runner import past_runs, run_folder
+from taxi_lib.runner.each_value import is_number, short
 from taxi_lib.runner.evidence import Evidence, read_run
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -33,7 +36,7 @@ def history(name: str, beside: Path | None = None) -> list[tuple[Path, Evidence]
     """
     found = [
         (folder, each)
-        for folder in reversed(_runs_of(beside))
+        for folder in reversed(list(_runs_of(beside)))
         for each in read_run(folder).values()
         if each.name.rpartition("/")[2] == name
     ]
@@ -42,23 +45,25 @@ def history(name: str, beside: Path | None = None) -> list[tuple[Path, Evidence]
     return found
 
 
-def _runs_of(beside: Path | None) -> list[Path]:
-    """Return the runs of the lessons, or of a folder of notebooks, the newest first."""
+def _runs_of(beside: Path | None) -> Iterator[Path]:
+    """Yield the runs of the lessons, or of a folder of notebooks, the newest first."""
     wanted = str(beside) if beside else None
-    reports = ((folder, run_folder.read(folder)) for folder in past_runs.past_runs())
-    return [f for f, report in reports if report and report["request"].get("folder") == wanted]
+    for folder in past_runs.past_runs():
+        report = run_folder.read(folder)
+        if report and report["request"].get("folder") == wanted:
+            yield folder
 
 
 def rows(runs: list[tuple[Path, Evidence]]) -> list[dict[str, str]]:
     """Return a row for each run: when it ended, its status, its seconds and its results."""
-    names = dict.fromkeys(n for _, each in runs for n, v in each.results.items() if _number(v))
+    names = dict.fromkeys(n for _, each in runs for n, v in each.results.items() if is_number(v))
     return [
         {
             "ended": each.ended.replace("T", " ")[:16] or folder.name[:16].replace("T", " "),
             "value": each.name.rpartition("/")[0],
             "status": each.status,
             "seconds": f"{each.seconds:.1f}",
-            **{name: _shown(each.results.get(name)) for name in names},
+            **{name: short(each.results.get(name)) for name in names},
         }
         for folder, each in runs
     ]
@@ -70,7 +75,7 @@ def trends(runs: list[tuple[Path, Evidence]]) -> dict[str, str]:
     found = {"seconds": sparkline(executed)}
     for name in dict.fromkeys(n for _, each in runs for n in each.results):
         values = [each.results.get(name) for _, each in runs]
-        found[name] = sparkline([float(v) for v in values if _number(v)])
+        found[name] = sparkline([float(v) for v in values if is_number(v)])
     return {name: bars for name, bars in found.items() if bars}
 
 
@@ -97,7 +102,7 @@ def usual_seconds(path: Path, most: int = 5) -> float | None:
     checkout = settings.checkout()  # the lessons are there, if they are anywhere
     lessons = checkout / "notebooks" if checkout else None
     beside = None if path.parent == lessons else path.parent
-    for folder in _runs_of(beside)[:20]:
+    for folder in islice(_runs_of(beside), 20):  # no more are read
         report = run_folder.read(folder) or {"notebooks": []}
         seconds += [
             run["seconds"]
@@ -105,13 +110,3 @@ def usual_seconds(path: Path, most: int = 5) -> float | None:
             if run["name"].rpartition("/")[2] == path.stem and run["status"] == "completed"
         ]
     return median(seconds[:most]) if seconds else None
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    if not _number(value):
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from taxi_lib.errors import ContractError
 from taxi_lib.runner import cache, live_run, run_folder
 from taxi_lib.runner.console import say
 from taxi_lib.runner.live_run import LiveRun
@@ -25,7 +26,10 @@ def reuse_all(
     if os.environ.get("PREFECT_API_URL") or live_run.registered_runs():
         return None
     for waiting in steps:
-        step = waiting.with_results(earlier)
+        try:
+            step = waiting.with_results(earlier)
+        except ContractError:  # what it takes does not fit: the run says so of this step
+            return None
         now, record, _ = step.find_record(folder)
         if not record:
             return None
