@@ -44,6 +44,11 @@ def course_model(**changes: float | int | str) -> Pipeline:
     return with_pairs(XGBRegressor(**COURSE_PARAMETERS | changes))
 
 
+def workbook_model(seed: int = 42) -> Pipeline:
+    """Return the workbook's own model, unfitted."""
+    return with_zones(XGBRegressor(max_depth=8, tree_method="hist", random_state=seed))
+
+
 def naive_model() -> Pipeline:
     """Return the baseline, which predicts the mean duration for every trip."""
     return with_zones(DummyRegressor(strategy="mean"))

@@ -2,14 +2,17 @@
 
 :func:`report_results` puts them into an output with a MIME type of our own, and
 :func:`read_results` finds them there, also after nbclient or papermill ran the notebook.
-:func:`left_aligned` shows a table of texts.
+:func:`own_folder` is where a notebook puts files that are results, and :func:`left_aligned` shows a
+table of texts.
 """
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taxi_lib import settings
 from taxi_lib.errors import ContractError
 
 if TYPE_CHECKING:
@@ -73,6 +76,24 @@ def read_results(notebook: "Path | NotebookNode") -> dict[str, Value]:
         for output in cell.get("outputs", []):
             results |= output.get("data", {}).get(RESULTS_TYPE, {})
     return results
+
+
+def own_folder(name: str) -> Path:
+    """Return the folder for the files of a notebook that promises files as results.
+
+    In a run that is the working directory, which belongs to the notebook alone. In JupyterLab or
+    under bare papermill it is a new folder in ``runs/alone``, so that two copies do not meet.
+
+    Parameters
+    ----------
+    name : str
+        The notebook's name, with which a new folder's name begins.
+    """
+    if "TAXI_RUN" in os.environ:  # set by the runner; see taxi_lib.services.processes
+        return Path.cwd()
+    alone = settings.runs_dir() / "alone"
+    alone.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=alone))
 
 
 def left_aligned(table: "DataFrame") -> "Styler":

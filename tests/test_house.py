@@ -26,6 +26,7 @@ TABLE = {
     "checks": {"ground", "model", "trips"},
     "doctor": {"ground", "trips", "services"},
     "walkthrough": {"plan", "flows", "runner", "services", "ground"},
+    "monthly": {"walkthrough", "ground"},
     "__main__": {
         *("ground", "model", "trips", "services", "runner", "plan", "walkthrough", "checks"),
         "doctor",

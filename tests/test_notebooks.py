@@ -26,7 +26,7 @@ EVERY_LESSON_AND_HOMEWORK = pytest.mark.parametrize(
 )
 # What another test may be deploying at the same time.
 DEPLOYED = {"pool taxi"} | {
-    f"deployment {name}" for name in ("walkthrough", "train_duration_model", "backfill")
+    f"deployment {name}" for name in ("walkthrough", "train_duration_model", "backfill", "monthly")
 }
 COURSE_ROWS = {"train_rows": 73_908, "val_rows": 61_921, "unseen_trips": 5_257}
 COURSE_MODEL = COURSE_ROWS | {"xgboost_rmse": (6.4587, 0.01)}

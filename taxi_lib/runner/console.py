@@ -221,7 +221,7 @@ def results_line(run: dict[str, Any]) -> str:
     for name, value in run["results"].items():
         if folder and isinstance(value, str) and value in run.get("made", {}):
             value = os.path.relpath(value, folder)
-        form = ".3f" if isinstance(value, float) else "," if isinstance(value, int) else ""
+        form = ".3f" if isinstance(value, float) else "," if type(value) is int else ""
         if name != "data_source":
             texts.append(f"{name} {value:{form}}")
     changed = f" ({run['changed']} changed since it began: run again)" if run["changed"] else ""
