@@ -1,4 +1,4 @@
-"""The notebooks that lessons 13 and 14 run as steps: two that stand alone, and their twins."""
+"""The notebooks that lessons 13 and 14 run as steps: two that stand alone, two with contracts."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from nbformat import NotebookNode
@@ -13,9 +14,13 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from support import ROOT
+from taxi_lib.results import read_results
+from taxi_lib.runner.contracts import read_contract
+from taxi_lib.runner.references import link
 
 STEPS = ROOT / "notebooks" / "steps"
 NAMES = ["01_count_trips.ipynb", "02_train.ipynb"]
+CHAIN = STEPS / "with_contracts"
 EVERY_STEP = pytest.mark.parametrize("path", sorted(STEPS.rglob("*.ipynb")), ids=str)
 
 
@@ -23,17 +28,30 @@ def cells_of(path: Path) -> list[NotebookNode]:
     return nbformat.read(path, as_version=4).cells
 
 
-def test_each_step_has_a_twin_with_a_contract():
-    found = [path.relative_to(STEPS).as_posix() for path in sorted(STEPS.rglob("*.ipynb"))]
-    assert found == [f"{pair}/{name}" for pair in ("plain", "with_contracts") for name in NAMES]
+def test_the_second_step_with_a_contract_takes_from_the_first():
+    first, second = link([read_contract(CHAIN / "02_train.ipynb")])
+    assert first.contract.path == CHAIN / "01_prepare.ipynb"
+    assert {name: str(taken) for name, taken in second.takes.items()} == {
+        "clean": "01_prepare.clean",
+        "longest": "01_prepare.most_miles",
+    }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_twins_differ_only_in_what_they_take_import_and_promise(name: str):
-    plain, contract = (cells_of(STEPS / pair / name) for pair in ("plain", "with_contracts"))
-    assert [cell.id for cell in plain] == [cell.id for cell in contract]
-    differ = [a.id for a, b in zip(plain, contract, strict=True) if a.source != b.source]
-    assert differ == ["parameters", "imports", "results"]
+@pytest.mark.slow
+def test_steps_with_contracts_run_by_bare_papermill_one_after_the_other(
+    write_month: Callable[..., Path], tmp_path: Path
+):
+    """As in JupyterLab, where the second one finds the file of the first by its default."""
+    begin = pd.date_range("2021-01-15", periods=5, freq="3D")  # three of five in three weeks
+    times = {"lpep_pickup_datetime": begin, "lpep_dropoff_datetime": begin + pd.Timedelta("10min")}
+    given = [{"trips_file": str(write_month("2021-01", **times))}, {}]
+    found: dict[str, object] = {}
+    for name, values in zip(("01_prepare.ipynb", "02_train.ipynb"), given, strict=True):
+        executed = papermill.execute_notebook(
+            CHAIN / name, tmp_path / name, values, progress_bar=False, cwd=tmp_path
+        )
+        found |= read_results(executed)
+    assert (found["trips"], found["clean"], found["train_trips"]) == (5, "clean.parquet", 3)
 
 
 @EVERY_STEP

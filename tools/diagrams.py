@@ -158,13 +158,13 @@ DIAGRAMS = {
     """,
     "14_pipeline": f"""
         asked [label="request:\\nnotebooks\\nand values" fillcolor="{PLAIN}"]
-        contracts [label="contract:\\ndo the\\nvalues fit?"]
+        contracts [label="contracts:\\ndo values and\\nreferences fit?"]
         known [label="record with\\nthe same\\ninputs?" fillcolor="{WAITS}"]
         kernel [label="papermill\\nruns it" peripheries=2]
         promises [label="contract:\\npromises\\nkept?"]
         results [label="results" fillcolor="{GOOD}"]
         refused [label="refused,\\nno kernel" fillcolor="{BAD}"]
-        failed [label="Failed,\\nwith evidence" fillcolor="{BAD}"]
+        failed [label="Failed; behind\\nit: NotReady" fillcolor="{BAD}"]
         asked -> contracts
         contracts -> known [label="yes"]
         contracts -> refused [label="no"]
@@ -173,6 +173,7 @@ DIAGRAMS = {
         known -> kernel [label="no"]
         kernel -> promises
         promises -> results [label="yes: new record"]
+        results -> known [label="the next notebook" style=dashed constraint=false]
     """,
 }
 

@@ -31,7 +31,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure the README shows
 PAGE_SIZE = (1280, 760)
 SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
-HEIGHTS = {"13_run.png": 514}  # pixels: what is below says nothing more
+# pixels: what is below says nothing more
+HEIGHTS = dict.fromkeys(("13_run.png", "14_each.png", "14_run.png"), 514)
 MOST_BYTES = 60_000
 CROPS = {  # width and height in pixels: beyond them, a page says nothing or is cut in the middle
     "08_cached.png": (1022, 710),

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from taxi_lib.checks.verdicts import Right, Wrong
 HINTS = {
     1: [
         "Read the assert of the first notebook. Is exactly enough too few?",
-        "Which of the two notebooks takes `at_least`? The inputs of the other are unchanged.",
-        "In `run_notebook`, what has to go well before the line that writes the record?",
+        "What does the second notebook take from the first, and is it any different this time?",
+        "What can the second notebook be given when the first one has failed? And in "
+        "`run_notebook`, what has to go well before the line that writes the record?",
     ],
     2: [
         "Begin with `inputs = runner.inputs_of(notebook, values)`, and add to it.",
@@ -46,7 +48,7 @@ HINTS = {
         "What is worked out from a parameter belongs into a cell that runs after both.",
     ],
 }
-_COUNT, _TRAIN = "01_count_trips", "02_train"
+_PREPARE, _TRAIN = "01_prepare", "02_train"
 
 
 def q1(exactly: object, one_more: object, records: object, runs: object) -> Right | Wrong:
@@ -69,8 +71,9 @@ def q1(exactly: object, one_more: object, records: object, runs: object) -> Righ
             "Which line of `run_notebook` writes the record, and does the run get there?",
         )
     return Right(
-        "Only the notebook that takes the value ran again, and its failure did not touch the "
-        "other. A failed run leaves no record, so there is nothing to clean up: whatever you "
+        "Both times the first notebook had a new value. Once it kept the same trips as ever, so "
+        "the second one had nothing new to do; once it failed, and the second one had nothing to "
+        "take. A failed run leaves no record, so there is nothing to clean up: whatever you "
         "repair, the notebook is tried again."
     )
 
@@ -83,7 +86,7 @@ def _several(answer: object, count: int, what: str) -> list[Any]:
 
 def _states(answer: object) -> list[str]:
     listed = _several(answer, 3, "the states of the flow and of the two tasks")
-    return [one_of(one, "completed", "failed", "cached") for one in listed]
+    return [one_of(one, "completed", "failed", "cached", "notready") for one in listed]
 
 
 def _first_of_its_kind(run: FlowRun) -> FlowRun:
@@ -110,8 +113,8 @@ def _other_request(first: FlowRun, second: FlowRun) -> Wrong | None:
     if not all(asked):
         return Wrong("One of the two is not a run of `run_folder`.")
     for notebooks, _ in asked:
-        if [Path(notebook).stem for notebook in notebooks] != [_COUNT, _TRAIN]:
-            return Wrong("Run the first two notebooks, both of them: that is `notebooks`.")
+        if [Path(notebook).stem for notebook in notebooks] != [_PREPARE, _TRAIN]:
+            return Wrong("Run the two notebooks, both of them: that is `notebooks`.")
     trips = _trips(asked[0][1])
     for place, (_, request), extra in (("first", asked[0], 0), ("second", asked[1], 1)):
         if request.get("at_least") != trips + extra:
@@ -119,7 +122,7 @@ def _other_request(first: FlowRun, second: FlowRun) -> Wrong | None:
             return Wrong(
                 f"The {place} run had `at_least={request.get('at_least')}`, and not the month's "
                 f"number of trips{more}.",
-                'Take the number from `first["01_count_trips"]["outcome"]`.',
+                'Take the number from `first["01_prepare"]["outcome"]`.',
             )
     return None
 
@@ -145,21 +148,26 @@ _GONE = (
 
 def _compare(kind: str, predicted: list[str], run: FlowRun) -> Wrong | None:
     """Return what is wrong with the states that were predicted for one run."""
-    ended = {one.name: (one.state_name or "").casefold() for one in server.task_runs(run, count=2)}
-    if not {_COUNT, _TRAIN} <= ended.keys():
+    ended = {  # what was never started has the task's name and a number
+        one.name.partition("-")[0]: (one.state_name or "").casefold()
+        for one in server.task_runs(run, count=2)
+    }
+    if not {_PREPARE, _TRAIN} <= ended.keys():
         raise UnreadableError(f"The server has not got both tasks of the run {run.name}.")
     flow, count, train = predicted
-    if count != ended[_COUNT]:
+    if count != ended[_PREPARE]:
         more = {
             "cached": "Is there a record of a run with this `at_least`?",
             "failed": "Which comparison does its assert make: more, or at least as many?",
             "completed": "How many trips are there, and how many are wanted?",
+            "notready": "Which notebook does it take from, that could have failed before it?",
         }
-        return Wrong(f"`{kind}`: `{_COUNT}` ended in another state.", more[count])
+        return Wrong(f"`{kind}`: `{_PREPARE}` ended in another state.", more[count])
     if train != ended[_TRAIN]:
         return Wrong(
-            f"`{kind}`: `{_TRAIN}` ended in another state. What are its inputs?",
-            "`why(at_least=…)` tells you for each notebook whether it would run, and why.",
+            f"`{kind}`: `{_TRAIN}` ended in another state. What does it take?",
+            "It takes the trips that `01_prepare` keeps, and one number. Are they others now? "
+            "Are they there at all?",
         )
     if flow != (run.state_name or "").casefold():
         return Wrong(
@@ -172,7 +180,7 @@ def _compare(kind: str, predicted: list[str], run: FlowRun) -> Wrong | None:
 def _has_record(run: FlowRun) -> bool:
     """Return whether the first notebook has a record of the values of a run."""
     notebooks, request = _asked(run) or ([], {})
-    file = Path(notebooks[0]).parent / "records" / f"{_COUNT}.jsonl"
+    file = Path(notebooks[0]).parent / "records" / f"{_PREPARE}.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return any(json.loads(line)["inputs"].get("at_least") == request["at_least"] for line in lines)
 
@@ -382,7 +390,8 @@ def _default(cells: list[dict], name: str) -> float | None:
 def _passes_too_few(cells: list[dict]) -> Wrong | None:
     """Run the cells on a made-up month; return where they pass or fail by mistake."""
     half = int(np.random.default_rng().integers(40, 400))
-    with tempfile.TemporaryDirectory() as folder:
+    # The notebook writes a file where it works.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         month = Path(folder) / "month.parquet"
         _month(2 * half).to_parquet(month)
         ended = {

@@ -165,7 +165,9 @@ def task_runs(run: FlowRun, count: int = 1) -> list[TaskRun]:
     with server() as client:
         while True:
             runs = client.read_task_runs(flow_run_filter=this)
-            ended = sum(bool(one.state and one.state.is_final()) for one in runs)
+            # What waits for a task that has failed stays NotReady.
+            states = [one.state for one in runs if one.state]
+            ended = sum(state.is_final() or state.name == "NotReady" for state in states)
             if ended != before:
                 before, since = ended, time.monotonic()
             if ended >= max(count, len(runs)) or time.monotonic() - since > _PATIENCE:

@@ -142,8 +142,9 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
 
     For a run over several values, a row for each value.
     """
-    if each := report.get("each"):
-        return table(each["name"], each["runs"])
+    if each := report.get("each"):  # the errors come below the table, which is wide enough
+        rows = table(each["name"], each["runs"])
+        return [{name: text for name, text in row.items() if name != "error"} for row in rows]
     return [
         {
             "notebook": run["name"],
@@ -173,7 +174,9 @@ def failures(report: dict[str, Any]) -> str:
 def show(report: dict[str, Any]) -> None:
     """Print the summary as a table, and where to look next."""
     show_rows(f"Walkthrough {report['status']} in {report['seconds']:.0f} s", rows(report))
-    text = printable(_next_steps(report))
+    runs = report["each"]["runs"] if report.get("each") else []
+    errors = [f"{run['value']}: {run['error']}" for run in runs if run["error"]]
+    text = printable("\n".join([*errors, _next_steps(report)]))
     _console().print(text, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -183,7 +186,9 @@ def show_rows(title: str, rows: list[dict[str, str]]) -> None:
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     for name in names:
         justify = "right" if name == "seconds" else "left"
-        lines.add_column(name, justify=justify, no_wrap=name not in _FOLDED)
+        folded = name in _FOLDED
+        overflow = "fold" if folded else "ellipsis"  # a long path has no place to break a line
+        lines.add_column(name, justify=justify, no_wrap=not folded, overflow=overflow)
     for row in rows:
         style = {"failed": "red", "skipped": "yellow"}.get(row.get("status", ""))
         lines.add_row(*(escape(printable(row[name])) for name in names), style=style)
