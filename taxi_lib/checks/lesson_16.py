@@ -76,6 +76,12 @@ def _lowest_limit(miles: np.ndarray) -> float:
     return float(np.ceil(round(10 * longest_within, 6)) / 10)
 
 
+def _limits(miles: np.ndarray) -> list[float]:
+    """Return the lowest limit of other trips, and what a quantile says in its place."""
+    quantile = float(np.quantile(miles, 0.999))
+    return [_lowest_limit(miles), quantile, round(quantile, 1), float(np.ceil(10 * quantile) / 10)]
+
+
 _Mistake = tuple[list[float], float, Wrong]
 
 
@@ -83,10 +89,10 @@ def _mistaken_limits(miles: np.ndarray, learned: np.ndarray) -> Iterator[_Mistak
     """Yield limits that people find, how far off an answer may be, and what to say about them."""
     right, sound = _lowest_limit(miles), miles[miles <= 100]
     month = "That is the limit of the training month. Which month is asked about?"
-    yield [_lowest_limit(learned), float(np.quantile(learned, 0.999))], 0.006, Wrong(month)
+    yield _limits(learned), 0.006, Wrong(month)
     whole = "That refuses one trip in a thousand of those whose meters work."
     more = "A trip of 9,000 miles is refused, too: it is one of the thousand."
-    yield [_lowest_limit(sound), float(np.quantile(sound, 0.999))], 0.006, Wrong(whole, more)
+    yield _limits(sound), 0.006, Wrong(whole, more)
     too_exact = "The limit is asked for to a tenth of a mile, and may refuse no trip too many."
     more = "Should it be rounded up or down?"
     yield [float(np.quantile(miles, 0.999))], 0.006, Wrong(too_exact, more)
