@@ -1,14 +1,32 @@
 """The features of a trip, as scikit-learn transformers that are part of a model's pipeline."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, TargetEncoder
+
+from taxi_lib.errors import DataError
 
 PAIR_COLUMNS = ["PU_DO", "trip_distance"]
 ZONE_COLUMNS = ["PULocationID", "DOLocationID", "trip_distance"]
+PLACES = ["PULocationID", "DOLocationID", "pair"]
+# The same places, but hailed and dispatched trips apart.
+PLACES_BY_KIND = [f"{place}_kind" for place in PLACES]
+RIDE_COLUMNS = [*PLACES, *PLACES_BY_KIND, "trip_distance", "hour", "weekday", "dispatched"]
+# A taxi knows these only when the passenger has arrived. Not so the distance, although the meter
+# records it then, too: a route planner says nearly the same before the trip begins.
+KNOWN_AFTERWARDS = frozenset(
+    {
+        *("duration", "dropoff_datetime", "lpep_dropoff_datetime", "payment_type"),
+        *("fare_amount", "tip_amount", "tolls_amount", "total_amount"),
+        *("extra", "mta_tax", "improvement_surcharge", "congestion_surcharge"),
+    }
+)
 
 
 def add_pair(trips: pd.DataFrame) -> pd.DataFrame:
@@ -76,3 +94,78 @@ def encode_pairs() -> ColumnTransformer:
 def encode_zones() -> ColumnTransformer:
     """Return three numbers for tree models: the two zones and the distance."""
     return make_column_transformer(("passthrough", ZONE_COLUMNS))
+
+
+def describe_rides(trips: pd.DataFrame) -> pd.DataFrame:
+    """Return what the workbook's own model takes: numbers that are known when a trip begins.
+
+    Parameters
+    ----------
+    trips : pandas.DataFrame, shape (n, k)
+        With ``PULocationID``, ``DOLocationID``, ``trip_distance`` (miles) and ``pickup_datetime``.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, 10)
+        ``RIDE_COLUMNS``: the two zones and their ``pair``; the same three with the kind of trip
+        in their last digit; the miles; ``hour`` (0 to 24, with fraction), ``weekday`` (Monday is
+        0) and ``dispatched`` (1, or 0 for a trip hailed in the street).
+
+    Examples
+    --------
+    >>> trip = {"PULocationID": 74, "DOLocationID": 75, "trip_distance": 1.5}
+    >>> trips = pd.DataFrame([trip | {"pickup_datetime": pd.Timestamp("2021-01-05 08:30")}])
+    >>> describe_rides(trips)[["pair", "pair_kind", "hour", "dispatched"]].values.tolist()
+    [[74075.0, 740751.0, 8.5, 1.0]]
+    """
+    start = trips["pickup_datetime"].dt
+    # A meter in a cab starts at any second. The companies that dispatch record whole minutes.
+    rides = trips[ZONE_COLUMNS].assign(
+        pair=1000 * trips["PULocationID"] + trips["DOLocationID"],
+        hour=start.hour + start.minute / 60,
+        weekday=start.day_of_week,
+        dispatched=(start.second == 0).astype(int),
+    )
+    for place, by_kind in zip(PLACES, PLACES_BY_KIND, strict=True):
+        rides[by_kind] = 10 * rides[place] + rides["dispatched"]
+    return rides[RIDE_COLUMNS].astype(float)
+
+
+def check_known_at_pickup(columns: Iterable[str]) -> None:
+    """Refuse columns that are filled in only when a trip has ended.
+
+    Raises
+    ------
+    DataError
+        When one of them is such a column: a model would score well with it, and be of no use.
+    """
+    if late := [column for column in columns if column in KNOWN_AFTERWARDS]:
+        raise DataError(
+            f"{', '.join(late)} cannot be a feature, because nobody knows it when a trip begins: "
+            "leave it out."
+        )
+
+
+def clip_miles() -> FunctionTransformer:
+    """Return a transformer that moves distances to between 0 and 40 miles."""
+    return FunctionTransformer(
+        np.clip, kw_args={"a_min": 0, "a_max": 40}, feature_names_out="one-to-one"
+    )
+
+
+def encode_rides(seed: int) -> ColumnTransformer:
+    """Return the columns of :func:`describe_rides`, and the mean minutes of each place.
+
+    The means are cross-fitted: no trip of the training month counts in its own mean. Names begin
+    with ``mean__``, ``miles__`` and ``same__``.
+    """
+    means = TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed))
+    rest = [column for column in RIDE_COLUMNS if column != "trip_distance"]
+    encoder = ColumnTransformer(
+        [
+            ("mean", means, [*PLACES, *PLACES_BY_KIND]),
+            ("miles", clip_miles(), ["trip_distance"]),
+            ("same", "passthrough", rest),
+        ]
+    )
+    return encoder.set_output(transform="pandas")

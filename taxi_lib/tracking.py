@@ -46,10 +46,13 @@ _FAULTS = {
 # The types in our pipelines that skops, MLflow's safe format, does not trust by itself. It does
 # not trust scikit-learn's trees because a forged one could crash the process.
 _TRUSTED = [
+    "numpy.clip",
     "numpy.expand_dims",
     "scipy.sparse._construct.block_diag",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.model_selection._split.KFold",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
     "taxi_lib.features.store_zeros",  # in models that an earlier version has logged
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBRegressor",

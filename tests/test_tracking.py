@@ -42,7 +42,9 @@ def store(shared: Path, runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def trips() -> pd.DataFrame:
-    return features.add_pair(five_trips()).assign(duration=[10.0, 20, 30, 40, 50])
+    raw = features.add_pair(five_trips()).assign(duration=[10.0, 20, 30, 40, 50])
+    rides = features.describe_rides(raw.rename(columns={"lpep_pickup_datetime": "pickup_datetime"}))
+    return raw.join(rides.drop(columns=features.ZONE_COLUMNS))
 
 
 def log(model: Pipeline, trips: pd.DataFrame, columns: list[str]) -> ModelInfo:
@@ -83,6 +85,7 @@ def test_the_store_is_the_same_from_any_working_directory(
     ("model", "columns"),
     [
         (models.course_model(n_estimators=3), features.PAIR_COLUMNS),
+        (models.workbook_model(), features.RIDE_COLUMNS),
         (models.with_zones(RandomForestRegressor(3, random_state=0)), features.ZONE_COLUMNS),
         (models.with_zones(HistGradientBoostingRegressor(max_iter=3)), features.ZONE_COLUMNS),
     ],
