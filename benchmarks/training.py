@@ -4,9 +4,6 @@ import subprocess
 import sys
 import time
 
-from sklearn.pipeline import Pipeline
-from xgboost import XGBRegressor
-
 from benchmarks.paired import Row, in_turn, main, program
 from taxi_lib import features, models
 from taxi_lib.trips import data, sources
@@ -26,35 +23,29 @@ print(time.perf_counter() - begun)
 """
 
 
-def workbook_model(n_estimators: int = 100) -> Pipeline:
-    """Return the workbook's best model so far: trees on three numbers."""
-    return models.with_zones(
-        XGBRegressor(max_depth=8, learning_rate=0.1, n_estimators=n_estimators, random_state=42)
-    )
-
-
 def compare_models(month: str, later: str, quick: bool) -> list[Row]:
     """Train both models on a month, one after the other, and score them on the next one."""
     files = sources.fetch_months(month, later)
-    train, val = (features.add_pair(data.read_trips(file)[0]) for file in files)
+    train, val = (data.read_trips(file)[0] for file in files)
     rounds = {"n_estimators": 5} if quick else {}
-    makers = {
-        "ours": lambda: workbook_model(**rounds),
-        "theirs": lambda: models.course_model(**rounds),
+    ways = {
+        "ours": (models.workbook_model, features.describe_rides),
+        "theirs": (models.course_model, features.add_pair),
     }
     errors: dict[str, float] = {}
 
     def trained(way: str) -> float:
-        model, begun = makers[way](), time.perf_counter()
-        model.fit(train, train["duration"])
+        make, describe = ways[way]
+        model, begun = make(**rounds), time.perf_counter()
+        model.fit(describe(train), train["duration"])
         seconds = time.perf_counter() - begun
-        errors[way] = models.rmse(model, val)
+        errors[way] = models.rmse(model, describe(val).assign(duration=val["duration"]))
         return seconds
 
-    spent = in_turn(1 if quick else 3, *(lambda way=way: trained(way) for way in makers))
+    spent = in_turn(1 if quick else 3, *(lambda way=way: trained(way) for way in ways))
     bound = None if quick or not files[0].is_real else BOUNDS[month]
     where = f"{month} ({files[0].source})"
-    scores = ([errors[way]] for way in makers)
+    scores = ([errors[way]] for way in ways)
     return [
         Row(f"train the workbook's model on {where}", "the course's model", *spent, bound=0.1),
         Row(f"its RMSE on {later}", "the course's model", *scores, "value", bound, "min"),

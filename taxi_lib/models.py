@@ -60,8 +60,10 @@ WORKBOOK_PARAMETERS: dict[str, float | int | str] = {
 }
 
 
-def workbook_model(seed: int = 42) -> Pipeline:
+def workbook_model(seed: int = 42, **changes: float | int | str) -> Pipeline:
     """Return the workbook's own model, unfitted, for trips from :func:`features.describe_rides`.
+
+    ``changes`` replace some of ``WORKBOOK_PARAMETERS``.
 
     It knows how long trips from a zone, to a zone and between two zones take, and how long a mile
     takes there. XGBoost makes the rest of it. A zone never met counts as an average one.
@@ -69,7 +71,7 @@ def workbook_model(seed: int = 42) -> Pipeline:
     All its parts are scikit-learn's, NumPy's and XGBoost's, so that it can be loaded without
     ``taxi_lib``.
     """
-    boosted = XGBRegressor(**WORKBOOK_PARAMETERS, random_state=seed)
+    boosted = XGBRegressor(**WORKBOOK_PARAMETERS | changes, random_state=seed)
     folds = KFold(3, shuffle=True, random_state=seed)  # a month's file is not in random order
     stack = StackingRegressor([("pace", _pace())], boosted, cv=folds, passthrough=True)
     return make_pipeline(encode_rides(seed), stack)
