@@ -86,6 +86,11 @@ def test_runs_that_only_took_another_time_are_alike(first: Path, runs_dir: Path)
         ({"python": "3.12.1"}, "Python", ("3.11.7", "3.12.1", "")),
         ({"cells": "f" * 64}, "its code", ("c" * 8, "f" * 8, "")),
         ({"data": {}}, "data trips.parquet", ("e" * 8, "—", "")),
+        (
+            {"data": INPUTS["data"] | {"/far/away/zones.csv": "f" * 64}},
+            "data zones.csv",
+            ("—", "f" * 8, ""),
+        ),
         ({"rmse": 13.0}, "result rmse", ("6.5", "13", "+6.5 (+100.0%)")),
         ({"rmse": None}, "result rmse", ("6.5", "—", "")),
         ({"png": b"two"}, "figure in cell 2 · 1. Fit", ("", "", "another")),

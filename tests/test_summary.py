@@ -7,7 +7,7 @@ import pytest
 from support.refusals import refused
 from taxi_lib import settings
 from taxi_lib.errors import ContractError, TaxiError
-from taxi_lib.runner import console, past_runs, run_folder
+from taxi_lib.runner import console, each_value, past_runs, run_folder
 from taxi_lib.runner.notebook_run import NotebookRun
 
 GOOD = NotebookRun("01_good", "completed", seconds=1.5, results={"rmse": 7.7587, "rows": 73_908})
@@ -45,6 +45,19 @@ def test_the_table_shows_results_and_errors_as_they_are(
     assert "rmse 7.759, rows 73,908" in shown
     assert "rows[0] of [/tmp/x]" in shown
     assert f"TAXI_RUNS_DIR='{runs_dir}' " in shown and "-m taxi_lib ui" in shown
+
+
+def test_the_errors_of_a_run_over_several_values_come_below_its_table(
+    runs_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    reports = [run_folder.finish([run], None, 1.0, runs_dir / run.name) for run in (GOOD, BAD)]
+    months = zip(("2021-01", "2021-02"), reports, strict=True)
+    runs = [each_value.run_of(month, report, "its folder") for month, report in months]
+    run_folder.begin(runs_dir / "all", {})
+    monkeypatch.setenv("COLUMNS", "60")
+    console.show(run_folder.finish_each("month", runs, None, 2.0, runs_dir / "all"))
+    table, _, rest = capsys.readouterr().out.partition(f"2021-02: 02_bad: {BAD.error}")
+    assert "│ 2021-02 │ failed" in table and "error" not in table and "Executed" in rest
 
 
 def run_in(folder: Path, *runs: NotebookRun) -> Path:

@@ -149,7 +149,8 @@ def _pairs(prefix: str, before: dict, now: dict, part: str) -> Iterator[Change]:
     was, new = before.get(part, {}), now.get(part, {})
     for name in was | new:
         if was.get(name) != new.get(name):
-            yield Change(f"{prefix}{name}", *(_mark(side, name, part) for side in (was, new)))
+            label = Path(name).name if Path(name).is_absolute() else name
+            yield Change(f"{prefix}{label}", *(_mark(side, name, part) for side in (was, new)))
 
 
 def _mark(side: dict[str, Any], name: str, part: str) -> str:

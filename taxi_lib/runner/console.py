@@ -142,9 +142,8 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
 
     For a run over several values, a row for each value.
     """
-    if each := report.get("each"):  # the errors come below the table, which is wide enough
-        rows = table(each["name"], each["runs"])
-        return [{name: text for name, text in row.items() if name != "error"} for row in rows]
+    if each := report.get("each"):
+        return table(each["name"], each["runs"])
     return [
         {
             "notebook": run["name"],
@@ -173,8 +172,10 @@ def failures(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print the summary as a table, and where to look next."""
-    show_rows(f"Walkthrough {report['status']} in {report['seconds']:.0f} s", rows(report))
     runs = report["each"]["runs"] if report.get("each") else []
+    # In a terminal the table of several runs is wide enough: the errors come below it.
+    shown = [row | {"error": ""} for row in rows(report)] if runs else rows(report)
+    show_rows(f"Walkthrough {report['status']} in {report['seconds']:.0f} s", shown)
     errors = [f"{run['value']}: {run['error']}" for run in runs if run["error"]]
     text = printable("\n".join([*errors, _next_steps(report)]))
     _console().print(text, soft_wrap=True, highlight=False, markup=False)

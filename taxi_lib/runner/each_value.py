@@ -47,6 +47,8 @@ def _expanded(part: str, text: str) -> list[str]:
         return [part]
     first, last = found["first"].strip(), found["last"].strip()
     if MONTH.fullmatch(first) and MONTH.fullmatch(last):
+        if last < first:
+            raise ContractError(f"--each {text} names the later month first: swap them.")
         return month_range(first, last)
     if not re.fullmatch(r"-?\d+", first) or not re.fullmatch(r"-?\d+", last):
         raise ContractError(
