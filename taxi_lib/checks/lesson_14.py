@@ -1,16 +1,15 @@
-"""Lesson 14: a limit met exactly, modules that count as inputs, a value worked out too early."""
+"""Lesson 14: a limit met exactly, modules that count as inputs, a reference to another result."""
 
-import ast
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import numpy as np
 import pandas as pd
 from IPython.utils.capture import capture_output
 from prefect.client.schemas.filters import FlowFilter, FlowFilterId
@@ -22,7 +21,6 @@ from taxi_lib.checks import server
 from taxi_lib.checks.answers import (
     UnreadableError,
     function,
-    number,
     one_of,
     shown,
     truth,
@@ -43,9 +41,11 @@ HINTS = {
         "A record is a line of JSON: what `json.loads` reads from it must equal your inputs.",
     ],
     3: [
-        "In which order do the parameters cell, the cell that papermill adds, and the assert run?",
-        "When the line with `enough` runs, which value has `at_least`?",
-        "What is worked out from a parameter belongs into a cell that runs after both.",
+        "Which notebook knows from how many trips the model learned, and what does it call them? "
+        "Read its cell tagged `results`.",
+        "The type of both results is `int`. What else could the runner compare?",
+        "What a notebook waits for, and with whom it is skipped, is decided by its references "
+        "alone.",
     ],
 }
 _PREPARE, _TRAIN = "01_prepare", "02_train"
@@ -323,39 +323,70 @@ def _too_much_or_too_little(
     return None
 
 
-def q3(enough: object, repaired: object) -> Right | Wrong:
-    """Judge a predicted value, and a notebook, which is run on months that the check makes."""
-    said, cells = number(enough), _cells(repaired)
+def q3(if_train_fails: object, repaired: object) -> Right | Wrong:
+    """Judge predicted states, and a notebook whose references are repaired."""
+    both = _several(if_train_fails, 2, "the states of `04_share` before and after your repair")
+    before, after = (one_of(one, "completed", "failed", "cached", "notready") for one in both)
+    cells = _cells(repaired)
     tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
     if "injected-parameters" in tags:
         return Wrong(
             "This is an executed copy: it holds the cell that papermill has added.",
-            "Repair the notebook that it was made of, `05_twice.ipynb` in `project`.",
+            "Repair the notebook that it was made of, `04_share.ipynb` in `project`.",
         )
-    default = _default(cells, "at_least")
-    if default is None:
-        return Wrong(
-            "The notebook does not take `at_least` any more, as a number with a default.",
-            "The line `at_least: int = 1` stays as it is, in the cell tagged `parameters`.",
-        )
-    if problem := _passes_too_few(cells):
+    if problem := _wrong_share(cells):
         return problem
-    if said == 2 * 10_000:
+    if before not in ("completed", "cached"):
         return Wrong(
-            "The repaired notebook is right, and so is the prediction for it; but for the "
-            "colleague's it is not.",
-            "When the line with `enough` ran there, which value did `at_least` have?",
+            "The notebook is right, and the first prediction is not.",
+            "From which notebooks did the colleague's version take anything?",
         )
-    if said != 2 * default:
+    if after != "notready":
         return Wrong(
-            "The repaired notebook is right, and the prediction is not.",
-            "Which cells ran before the line with `enough`, and what had they set?",
+            "The notebook is right, and the second prediction is not.",
+            "Now it takes a result of `02_train`. What is there to take if that has failed?",
         )
     return Right(
-        "Papermill adds its cell after the parameters cell, so what is worked out in that cell "
-        "is worked out from the defaults. Nothing fails, and the copy looks well. Keep only names "
-        "and plain values there; the workbook's runner refuses anything that comes too early."
+        "A reference is checked by name and type, and both results are whole numbers: what they "
+        "mean, only a reader can tell. A narrower promise would have helped: with `[0 to 0.9]` "
+        "the first run would have failed. And a wrong reference is a wrong arrow: the colleague's "
+        "notebook reports on a model even if there is none."
     )
+
+
+_REFERENCE = re.compile(r"^(\w+) *:.*\[from ([^.\]]+)\.?([^\]]*)\] *$", re.MULTILINE)
+_REPORTED = {
+    _PREPARE: {"trips": 40, "most_miles": 8.5},
+    _TRAIN: {"train_trips": 30, "rmse": 6.5},
+}
+
+
+def _wrong_share(cells: list[dict]) -> Wrong | None:
+    """Return what is wrong with a notebook that is given what its references name."""
+    declared = "\n".join(cell["source"] for cell in cells if _is_tagged(cell))
+    taken = {}
+    for name, notebook, result in _REFERENCE.findall(declared):
+        reported = _REPORTED.get(notebook, {})
+        if (result or name) not in reported:
+            return Wrong(
+                f"`{name}` is taken from `{notebook}.{result or name}`, which no notebook reports.",
+                f"`{_PREPARE}` and `{_TRAIN}` say in their cells tagged `results` what they give.",
+            )
+        taken[name] = (notebook, reported[result or name])
+    if _TRAIN not in {notebook for notebook, _ in taken.values()}:
+        return Wrong(
+            f"The notebook still takes nothing from `{_TRAIN}`.",
+            "Who knows from how many trips the model learned?",
+        )
+    found = _reported(cells, {name: value for name, (_, value) in taken.items()})
+    if isinstance(found, Exception):
+        return Wrong(f"The notebook ends with `{type(found).__name__}: {found!s:.100}`.")
+    if found.get("share") != 30 / 40:
+        return Wrong(
+            f"With 40 trips, 30 of which the model learned from, it reports {shown(found)}.",
+            "The share is 0.75. Which of the two is divided by which?",
+        )
+    return None
 
 
 def _cells(repaired: object) -> list[dict]:
@@ -376,69 +407,18 @@ def _is_tagged(cell: dict) -> bool:
     return "parameters" in cell["metadata"].get("tags", [])
 
 
-def _default(cells: list[dict], name: str) -> float | None:
-    """Return the default of a parameter that is declared with a type; None without one."""
-    body = ast.parse("\n".join(cell["source"] for cell in cells if _is_tagged(cell))).body
-    for node in body:
-        if not isinstance(node, ast.AnnAssign) or ast.unparse(node.target) != name:
-            continue
-        if isinstance(node.value, ast.Constant) and type(node.value.value) is int:
-            return node.value.value
-    return None
-
-
-def _passes_too_few(cells: list[dict]) -> Wrong | None:
-    """Run the cells on a made-up month; return where they pass or fail by mistake."""
-    half = int(np.random.default_rng().integers(40, 400))
-    # The notebook writes a file where it works.
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        month = Path(folder) / "month.parquet"
-        _month(2 * half).to_parquet(month)
-        ended = {
-            at_least: _ended(cells, {"trips_file": str(month), "at_least": at_least})
-            for at_least in (half + 1, 2 * half, half)
-        }
-    for at_least, error in ended.items():
-        given = f"With {2 * half} trips and `at_least={at_least}`"
-        if error is not None and not isinstance(error, AssertionError):
-            name = type(error).__name__
-            return Wrong(f"{given} the notebook ends with `{name}: {error!s:.100}`.")
-        if error is None and at_least > half:
-            return Wrong(
-                f"{given} the notebook still passes, although twice as many are wanted.",
-                "When is `enough` worked out: before or after the value is given?",
-            )
-        if error is not None and at_least <= half:
-            return Wrong(f"{given} the notebook fails, although exactly twice as many are there.")
-    return None
-
-
-def _ended(cells: list[dict], given: dict[str, object]) -> Exception | None:
-    """Run cells in the order in which papermill does, without a kernel; return the error."""
+def _reported(cells: list[dict], given: dict[str, object]) -> dict[str, object] | Exception:
+    """Run cells in the order in which papermill does, without a kernel; return the results."""
     tagged = [place for place, cell in enumerate(cells) if _is_tagged(cell)]
     place = tagged[0] + 1 if tagged else 0
     added = "\n".join(f"{name} = {value!r}" for name, value in given.items())
     sources = [cell["source"] for cell in cells]
     scope: dict[str, object] = {"__name__": "__main__"}
-    with capture_output():
+    found: dict[str, object] = {}
+    with capture_output(), patch("taxi_lib.results.report_results", found.update):
         try:
             for source in [*sources[:place], added, *sources[place:]]:
                 exec(compile(source, "<notebook>", "exec"), scope)
         except Exception as error:  # whatever the notebook raises
             return error
-    return None
-
-
-def _month(trips: int) -> pd.DataFrame:
-    """Return a month with so many trips of 1 to 60 minutes, and some that do not count."""
-    minutes = np.r_[np.linspace(1, 60, trips), np.full(9, 0.5), np.full(9, 61)]
-    begin = pd.Timestamp("2021-01-05 08:00") + pd.to_timedelta(np.arange(len(minutes)), "min")
-    return pd.DataFrame(
-        {
-            "lpep_pickup_datetime": begin,
-            "lpep_dropoff_datetime": begin + pd.to_timedelta(minutes * 60, "s"),
-            "PULocationID": 74,
-            "DOLocationID": 75,
-            "trip_distance": minutes / 5,
-        }
-    )
+    return found

@@ -17,10 +17,10 @@ from prefect.states import Completed, Failed
 from support import ROOT
 from support.exercises import cell, said
 from support.months import five_trips
+from support.notebooks import write_cells
 from taxi_lib.checks import server
 
 NOTEBOOKS = ROOT / "notebooks"
-PREPARE = NOTEBOOKS / "steps" / "with_contracts" / "01_prepare.ipynb"
 
 
 @task(task_run_name="{name}")
@@ -292,88 +292,107 @@ def test_a_new_part_is_a_reason_to_run_again(runner: SimpleNamespace):
     assert box.status == "wrong" and "the prediction is not" in box.text
 
 
-def notebook_with(folder: Path, *changes: tuple[str, str]) -> Path:
+TAKES = """learned: int = 1  # trips that the model learned from [from 01_prepare.trips]
+trips: int = 1  # of the month [1 or more] [from 01_prepare]"""
+GIVES = """from taxi_lib.results import report_results
+
+share: float  # of the month's trips [0 to 1]
+report_results(share=learned / trips)"""
+REPAIRED = TAKES.replace("01_prepare.trips", "02_train.train_trips")
+
+
+def notebook_with(folder: Path, takes: str, gives: str = GIVES) -> Path:
     """Write the notebook of the exercise, changed."""
-    path = folder / "05_twice.ipynb"
-    notebook = nbformat.read(PREPARE, as_version=4)
-    for one in notebook.cells:
-        for old, new in (("[1 or more]\nzero", f"[1 or more]\n{LINE}zero"), *USED, *changes):
-            one.source = one.source.replace(old, new)
-    nbformat.write(notebook, path)
-    return path
+    return write_cells(folder, name="04_share", parameters=takes, results=gives)
 
 
-LINE = "enough = 2 * at_least\n"
-USED = ((">= at_least, f", ">= enough, f"),)
-BELOW = ((LINE, ""), ("month = pd", f"{LINE}month = pd"))
+def test_the_lesson_writes_the_notebook_that_is_to_be_repaired():
+    lesson = nbformat.read(NOTEBOOKS / "14_notebooks_as_a_pipeline.ipynb", as_version=4)
+    (written,) = (c.source for c in lesson.cells if c.id == "exercise-3")
+    for line in (TAKES + "\n" + GIVES).splitlines():
+        assert line in written
+
+
+GOOD_GUESS = ["Completed", "NotReady"]
 REPAIRS = {
-    "a cell below": ("right", "Papermill adds its cell after", 2, BELOW),
-    "in the assert": (
+    "right": ("right", "checked by name and type", GOOD_GUESS, REPAIRED, GIVES),
+    "a run before": ("right", "wrong arrow", ["Cached", "NotReady"], REPAIRED, GIVES),
+    "the name of the result": (
         "right",
-        "Papermill adds its cell after",
-        2,
-        ((LINE, ""), (">= enough", ">= 2 * at_least")),
+        "checked by name and type",
+        GOOD_GUESS,
+        REPAIRED.replace("learned: int", "train_trips: int").replace(".train_trips", ""),
+        GIVES.replace("learned /", "train_trips /"),
     ),
-    "not repaired": ("wrong", "still passes, although twice as many", 2, ()),
-    "not doubled": (
+    "not repaired": ("wrong", "still takes nothing from `02_train`", GOOD_GUESS, TAKES, GIVES),
+    "no reference": (
         "wrong",
-        "still passes, although twice as many",
-        2,
-        ((LINE, ""), (">= enough", ">= at_least")),
+        "still takes nothing from `02_train`",
+        GOOD_GUESS,
+        TAKES.replace(" [from 01_prepare.trips]", ""),
+        GIVES,
     ),
-    "another default": ("wrong", "still passes", 2, (("at_least: int = 1", "at_least: int = 20"),)),
-    "one for all months": (
+    "both from the second": (
         "wrong",
-        "fails, although exactly twice as many are there",
-        2,
-        ((LINE, "enough = 73_908\n"),),
+        "which no notebook reports",
+        GOOD_GUESS,
+        REPAIRED.replace("[from 01_prepare]", "[from 02_train]"),
+        GIVES,
     ),
-    "more than twice": (
+    "the wrong way round": (
         "wrong",
-        "fails, although exactly twice as many are there",
-        2,
-        (*BELOW, (">= enough", "> enough")),
-    ),
-    "no parameter": (
-        "wrong",
-        "does not take `at_least` any more",
-        2,
-        (*BELOW, ("at_least: int = 1", "at_least = 1")),
+        "30 of which the model learned from, it reports",
+        GOOD_GUESS,
+        TAKES.replace("[from 01_prepare]", "[from 02_train.train_trips]"),
+        GIVES,
     ),
     "a misspelled name": (
         "wrong",
-        "NameError: name 'enugh'",
-        2,
-        (*BELOW, (">= enough", ">= enugh")),
+        "NameError: name 'lerned'",
+        GOOD_GUESS,
+        REPAIRED,
+        GIVES.replace("learned /", "lerned /"),
     ),
-    "the value that was given": ("wrong", "for the colleague's it is not", 20_000, BELOW),
-    "the default": ("wrong", "the prediction is not", 1, BELOW),
-    "a word": ("wrong", "a number is asked for", "two", BELOW),
-    "untouched": ("not attempted", "check.hint(3)", ..., BELOW),
+    "it fails with it": (
+        "wrong",
+        "the second prediction is not",
+        ["Completed", "Failed"],
+        REPAIRED,
+        GIVES,
+    ),
+    "skipped before": (
+        "wrong",
+        "the first prediction is not",
+        ["NotReady", "NotReady"],
+        REPAIRED,
+        GIVES,
+    ),
+    "one state": ("wrong", "a list of 2 is asked", "Completed", REPAIRED, GIVES),
+    "untouched": ("not attempted", "check.hint(3)", [..., ...], REPAIRED, GIVES),
 }
 
 
 @pytest.mark.parametrize("case", REPAIRS)
-def test_a_repaired_notebook_asks_for_twice_as_many(
+def test_a_repaired_notebook_takes_what_the_model_learned_from(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
-    status, sentence, enough, changes = REPAIRS[case]
-    box = said("14", 3, enough, notebook_with(tmp_path, *changes))
+    status, sentence, guess, takes, gives = REPAIRS[case]
+    box = said("14", 3, guess, notebook_with(tmp_path, takes, gives))
     assert box.status == status and sentence in box.text, box.text
     assert capsys.readouterr().out == ""  # what the notebook shows is not shown again
 
 
 def test_an_executed_copy_is_not_the_repaired_notebook(tmp_path: Path):
-    path = notebook_with(tmp_path, *BELOW)
+    path = notebook_with(tmp_path, REPAIRED)
     notebook = nbformat.read(path, as_version=4)
-    added = nbformat.v4.new_code_cell("at_least = 9", metadata={"tags": ["injected-parameters"]})
+    added = nbformat.v4.new_code_cell("learned = 9", metadata={"tags": ["injected-parameters"]})
     notebook.cells.insert(2, added)
     nbformat.write(notebook, path)
-    assert "This is an executed copy" in said("14", 3, 2, path).text
+    assert "This is an executed copy" in said("14", 3, GOOD_GUESS, path).text
 
 
 def test_a_path_must_lead_to_a_notebook(tmp_path: Path):
-    text = shutil.copy(ROOT / "README.md", tmp_path / "05_twice.ipynb")
-    assert "is not a notebook" in said("14", 3, 2, text).text
-    assert "keep = True" in said("14", 3, 2, tmp_path / "gone.ipynb").text
-    assert "the path of a notebook is asked" in said("14", 3, 2, 5).text
+    text = shutil.copy(ROOT / "README.md", tmp_path / "04_share.ipynb")
+    assert "is not a notebook" in said("14", 3, GOOD_GUESS, text).text
+    assert "keep = True" in said("14", 3, GOOD_GUESS, tmp_path / "gone.ipynb").text
+    assert "the path of a notebook is asked" in said("14", 3, GOOD_GUESS, 5).text
