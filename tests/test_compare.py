@@ -118,6 +118,11 @@ def test_the_last_two_runs_are_compared_unless_others_are_named(first: Path, run
         two_runs(["gone", first.name])
 
 
+def test_two_values_of_one_run_are_compared_by_their_folders(runs_dir: Path):
+    first, second = (leave_run(runs_dir, f"all/{month}") for month in ("2021-01", "2021-02"))
+    assert set(two_runs([str(first), str(second)])) == {first, second}
+
+
 def test_a_run_without_records_is_refused(first: Path, runs_dir: Path):
     second = leave_run(runs_dir, "2026-01-02")
     (second / "01_fit.json").unlink()

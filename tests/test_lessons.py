@@ -7,8 +7,10 @@ import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import nbformat
@@ -20,6 +22,7 @@ from sklearn.pipeline import Pipeline
 
 from support import ROOT
 from support.months import link_real_months
+from support.notebooks import write_cells
 from taxi_lib import models, services
 from taxi_lib.services.ports import post_json
 
@@ -190,12 +193,54 @@ def test_the_task_of_lesson_13_says_why_a_notebook_failed(prefect_api: str, tmp_
     assert "KernelDied" in dies
 
 
-def test_the_runner_of_lesson_14_refuses_what_it_cannot_read(tmp_path: Path):
+def runner_of_lesson_14(folder: Path) -> dict[str, Any]:
+    """Write the lesson's own runner into a folder, and return what it defines."""
     lesson = next((ROOT / "notebooks").glob("14_*.ipynb"))
     cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells]
     parts = [cell.split("\n", 1) for cell in cells if re.match(r"%%writefile.*runner\.py", cell)]
-    (tmp_path / "runner.py").write_text("\n".join(part for _, part in parts))
-    runner = runpy.run_path(str(tmp_path / "runner.py"))
+    (folder / "runner.py").write_text("\n".join(part for _, part in parts))
+    return runpy.run_path(str(folder / "runner.py"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("x: int = 5  # [from 01_prepare.rows]", ""),
+        ("rows: int = 5  # rows [1 or more] [from 01_prepare]", ""),
+        ("given: int = 5  # [from 01_gone]", ""),
+        ("x: int = 5  # [from 01_prepair.rows]", "02_train: x: there is no 01_prepair before it"),
+        ("x: int = 5  # [from 03_later.rows]", "02_train: x: there is no 03_later before it"),
+        ("x: int = 5  # [from 02_train.x]", "02_train: x: there is no 02_train before it"),
+        ("x: int = 5  # [from 01_prepare.row]", "02_train: x: 01_prepare gives no int row"),
+        ("x: float = 5.0  # [from 01_prepare.rows]", "01_prepare gives no float rows"),
+        ("x: int = 5  # [form 01_prepare]", "02_train: x has an unknown limit"),
+    ],
+)
+def test_the_runner_of_lesson_14_refuses_only_slips_in_a_reference(
+    tmp_path: Path, line: str, reason: str
+):
+    results = {"01_prepare": "rows: int", "02_train": "x: int", "03_later": "rows: int"}
+    parameters = dict.fromkeys(results, "given: int = 1") | {"02_train": line}
+    notebooks = [
+        write_cells(tmp_path, name=name, parameters=parameters[name], results=promised)
+        for name, promised in results.items()
+    ]
+    check = runner_of_lesson_14(tmp_path)["check"]
+    with pytest.raises(ValueError, match=re.escape(reason)) if reason else nullcontext():
+        check(notebooks, {"given": 1})
+
+
+def test_the_runner_of_lesson_14_names_each_notebook_that_it_cannot_read(tmp_path: Path):
+    notebooks = [
+        write_cells(tmp_path, name=name, parameters="n: int = 1  # [1 - 9]")
+        for name in ("01_one", "02_two")
+    ]
+    with pytest.raises(ValueError, match=r"01_one: n has .* \[1 - 9\]; 02_two: n has "):
+        runner_of_lesson_14(tmp_path)["check"](notebooks, {})
+
+
+def test_the_runner_of_lesson_14_refuses_what_it_cannot_read(tmp_path: Path):
+    runner = runner_of_lesson_14(tmp_path)
 
     def write(source: str, tag: str, outputs: list, count: int | None = 1) -> Path:
         cell = nbformat.v4.new_code_cell(source, metadata={"tags": [tag]}, outputs=outputs)
