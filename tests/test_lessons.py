@@ -21,10 +21,12 @@ import xgboost
 from sklearn.pipeline import Pipeline
 
 from support import ROOT
-from support.months import link_real_months
+from support.months import link_real_months, real_month_path
 from support.notebooks import write_cells
-from taxi_lib import models, services
+from taxi_lib import features, models, services
 from taxi_lib.services.ports import post_json
+from taxi_lib.trips import read_trips
+from taxi_lib.trips.month_file import MonthFile
 
 # Run the code of a notebook, and print a variable of it.
 RUN = """
@@ -104,6 +106,26 @@ def test_lesson_2_is_right_about_january_2023(runs_dir: Path, empty_store: Path,
     assert said == [later, val, mean_later, mean_val]
     shares = [f"{100 * float(a) / float(b):.0f}" for a, b in ((later, mean_later), (val, mean_val))]
     assert re.findall(r"(\d+) %", cells["test-notice"]) == shares
+
+
+@pytest.mark.slow
+def test_lesson_15_is_right_about_january_2023():
+    paths = [real_month_path(month) for month in ("2021-01", "2021-02", "2023-01")]
+    if not all(paths):
+        pytest.skip("needs the real months")
+    train, val, later = (read_trips(MonthFile(p.stem[-7:], p, "local"))[0] for p in paths)
+    model = models.workbook_model().fit(features.describe_rides(train), train["duration"])
+
+    def share_of_the_mean(trips: pd.DataFrame) -> tuple[float, float, float]:
+        known = features.describe_rides(trips).assign(duration=trips["duration"])
+        mean = ((trips["duration"] - train["duration"].mean()) ** 2).mean() ** 0.5
+        return models.rmse(model, known), mean, 100 * models.rmse(model, known) / mean
+
+    said = sources_of("15")["by-day-notice"]
+    found = share_of_the_mean(later)
+    assert [float(x) for x in re.findall(r"\d+\.\d\d", said)] == pytest.approx(found[:2], abs=0.02)
+    shares = found[2], share_of_the_mean(val)[2]
+    assert [int(x) for x in re.findall(r"(\d+) %", said)] == pytest.approx(shares, abs=0.8)
 
 
 def test_lesson_12_recommends_a_trigger_that_prefect_takes():
