@@ -62,7 +62,7 @@ def test_the_table_has_both_seconds_the_ratio_and_whether_the_bound_was_kept(res
 def test_the_picture_says_how_many_bounds_were_kept(results):
     results()
     rows = [row for measured in page.read_results().values() for row in measured["rows"]]
-    assert b"0 of 5 figures are within their bounds" in page.draw(rows)
+    assert b"0 of 6 figures are within their bounds" in page.draw(rows)
 
 
 def test_figures_of_a_busy_machine_do_not_get_onto_the_page(results):

@@ -175,6 +175,21 @@ DIAGRAMS = {
         promises -> results [label="yes: new record"]
         results -> known [label="the next notebook" style=dashed constraint=false]
     """,
+    "16_road": f"""
+        subgraph cluster_prefect {{
+            label="Prefect: when, in which order, again after a failure"; color="#999999"
+            style=rounded
+            database [label="database\nSQL" fillcolor="{PLAIN}"]
+            pandas [label="pandas\nclean trips" fillcolor="{PLAIN}"]
+            parquet [label="parquet\nfiles" fillcolor="{PLAIN}"]
+            sklearn [label="scikit-learn\nfeatures"]
+            xgboost [label="XGBoost\nlearns"]
+            mlflow [label="MLflow\nruns, registry" fillcolor="{WAITS}"]
+            database -> pandas -> parquet -> sklearn -> xgboost -> mlflow
+        }}
+        fastapi [label="FastAPI\nanswers" fillcolor="{GOOD}"]
+        mlflow -> fastapi [label="@champion"]
+    """,
 }
 
 

@@ -32,7 +32,7 @@ FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure the README s
 PAGE_SIZE = (1280, 760)
 SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
 # pixels: what is below says nothing more
-HEIGHTS = dict.fromkeys(("13_run.png", "14_each.png", "14_run.png"), 514)
+HEIGHTS = dict.fromkeys(("13_run.png", "14_each.png", "14_run.png", "16_registry.png"), 514)
 MOST_BYTES = 60_000
 CROPS = {  # width and height in pixels: beyond them, a page says nothing or is cut in the middle
     "08_cached.png": (1022, 710),
@@ -42,6 +42,7 @@ CROPS = {  # width and height in pixels: beyond them, a page says nothing or is 
 }
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
+MLFLOW = "http://127.0.0.1:5000"
 LINK = re.compile(r"\]\((http://127\.0\.0\.1:[^)]+)\)")
 PICTURE = re.compile(r"!\[.*?\]\(images/(\w+\.png)\)")
 
@@ -129,7 +130,7 @@ def pictures_of_lessons(lessons: list[Path]) -> None:
         os.environ["TAXI_RUNS_DIR"] = str(folder / "runs")
         settings.use_workspace()
         stack.enter_context(services.prefect_server())
-        if any("mlflow" in lesson.stem for lesson in lessons):
+        if any(MLFLOW in lesson.read_text() for lesson in lessons):
             stack.enter_context(services.mlflow_page())
         for lesson in lessons:
             with executed(lesson) as notebook:
