@@ -286,6 +286,57 @@ def test_the_runner_of_lesson_14_refuses_what_it_cannot_read(tmp_path: Path):
         runner["results_of"](write("report(n=3)", "results", [stored], count=None))
 
 
+@pytest.fixture
+def squares_of_lesson_14(tmp_path: Path) -> tuple[dict[str, Any], Path]:
+    """Return the lesson's runner, which needs no kernel here, and a notebook that makes a file."""
+    runner = runner_of_lesson_14(tmp_path)
+
+    def execute(notebook: Path, values: Any, folder: Path) -> dict[str, str]:
+        folder.mkdir(exist_ok=True)
+        (folder / "square.txt").write_text(str(values.n**2))
+        return {"square": str(folder / "square.txt")}
+
+    runner["find"].__globals__["execute"] = execute
+    return runner, write_cells(tmp_path, parameters="n: int = 1", results="square: Path")
+
+
+def test_the_runner_of_lesson_14_does_not_hand_on_the_file_of_another_request(
+    squares_of_lesson_14: tuple[dict[str, Any], Path], tmp_path: Path
+):
+    runner, notebook = squares_of_lesson_14
+    run, same = runner["run_notebook"].fn, tmp_path / "same"
+    for n in (2, 3, 2):
+        assert isinstance(run(notebook, {"n": n}, {}, same), dict)
+        assert (same / "square.txt").read_text() == str(n**2)
+    assert run(notebook, {"n": 2}, {}, same).name == "Cached"
+    inputs = runner["inputs_of"](notebook, runner["values_of"](notebook, {"n": 2}, {}))
+    (same / "square.txt").unlink()
+    assert runner["find"](notebook, inputs) == (None, "the files it made")
+
+
+def test_the_runner_of_lesson_14_reads_past_a_record_that_a_killed_run_left(
+    squares_of_lesson_14: tuple[dict[str, Any], Path], tmp_path: Path
+):
+    runner, notebook = squares_of_lesson_14
+    run = runner["run_notebook"].fn
+    run(notebook, {"n": 2}, {}, tmp_path / "one")
+    records = tmp_path / "records" / f"{notebook.stem}.jsonl"
+    records.write_text(records.read_text() + '{"inputs": {"the code')
+    assert run(notebook, {"n": 2}, {}, tmp_path / "two").name == "Cached"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_the_runner_of_lesson_14_writes_the_outcomes_when_everything_is_cached(
+    squares_of_lesson_14: tuple[dict[str, Any], Path], tmp_path: Path
+):
+    runner, notebook = squares_of_lesson_14
+    for name, state in (("one", "Completed"), ("two", "Cached")):
+        runner["run_folder"]([notebook], {"n": 2}, tmp_path / name)
+        (ended,) = json.loads((tmp_path / name / "outcomes.json").read_text()).values()
+        assert ended["state"] == state
+
+
 @pytest.mark.slow
 def test_lesson_8_is_right_that_what_was_undone_is_not_cached(prefect_api: str, tmp_path: Path):
     from prefect import flow, task
