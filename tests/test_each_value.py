@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from prefect.utilities.callables import parameter_schema
 
 from support.flow_runs import run_flow, statuses, summary_of
@@ -75,6 +76,34 @@ def test_previous_is_the_month_before_the_run_was_scheduled(project: Path):
     given = {"month": "previous", "which": "previous"}
     request = Request(None, given, folder=project).at(datetime(2023, 1, 3, 9, tzinfo=UTC))
     assert request.parameters == {"month": "2022-12", "which": "previous"}
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (["2021-01", "2021-02", "2021-03"], "-"),
+        (["5", "10", "100"], "-"),
+        (["2021-02", "2021-01", "2021-03"], "None"),
+        (["data/2021-01.parquet", "data/2021-02.parquet", "data/too_few.parquet"], "None"),
+    ],
+)
+def test_only_values_that_rise_are_joined_by_a_line(
+    monkeypatch: pytest.MonkeyPatch, values: list[str], line: str
+):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    notebooks = [[{"name": "01_count", "results": {"trips": trips}}] for trips in (5, 7, 2)]
+    runs = [
+        {"value": value, "status": "completed", "notebooks": each}
+        for value, each in zip(values, notebooks, strict=True)
+    ]
+    each_value.trend("trips_file", runs)
+    (axes,) = drawn[0].axes
+    assert axes.lines[0].get_linestyle() == line
+    assert axes.get_title() == "3 of 3 runs completed; results by trips_file"
+    drawn[0].draw_without_rendering()
+    ends = [text.get_window_extent() for text in axes.get_xticklabels()]
+    assert all(end.x0 >= 0 and end.x1 <= drawn[0].bbox.x1 for end in ends)
 
 
 @pytest.mark.slow

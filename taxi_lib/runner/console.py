@@ -175,7 +175,7 @@ def show(report: dict[str, Any]) -> None:
     runs = report["each"]["runs"] if report.get("each") else []
     # In a terminal the table of several runs is wide enough: the errors come below it.
     shown = [row | {"error": ""} for row in rows(report)] if runs else rows(report)
-    show_rows(f"Walkthrough {report['status']} in {report['seconds']:.0f} s", shown)
+    show_rows(f"Run {report['status']} in {report['seconds']:.0f} s", shown)
     errors = [f"{run['value']}: {run['error']}" for run in runs if run["error"]]
     text = printable("\n".join([*errors, _next_steps(report)]))
     _console().print(text, soft_wrap=True, highlight=False, markup=False)
@@ -214,9 +214,10 @@ def _next_steps(report: dict[str, Any]) -> str:
     moved = "".join(
         f"{name}={quote(here[name])} " for name, where in usual.items() if here[name] != str(where)
     )
+    data = f"Data            : {source}\n" if (source := report["data_source"]) else ""
     return (
-        f"Data            : {report['data_source'] or 'no months'}\n"
-        f"Executed lessons: {report['folder']}  (.ipynb, .html, .log, .json, and summary.json)\n"
+        f"{data}"
+        f"Executed copies : {report['folder']}  (.ipynb, .html, .log, .json, and summary.json)\n"
         f"Prefect, MLflow : {moved}{quote(sys.executable)} -m taxi_lib ui"
     )
 

@@ -129,10 +129,28 @@ def short(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
+def is_rising(values: list[str]) -> bool:
+    """Return whether values are months, or numbers, each greater than the one before.
+
+    Examples
+    --------
+    >>> is_rising(["2021-01", "2021-02"]), is_rising(["5", "10"]), is_rising(["a", "b"])
+    (True, True, False)
+    """
+    if all(MONTH.fullmatch(value) for value in values):
+        return values == sorted(set(values))
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return False
+    return numbers == sorted(set(numbers))
+
+
 def trend(name: str, runs: list[dict[str, Any]], most: int = 6) -> bytes | None:
     """Return a picture, as PNG, of how the first results change with the value; None without any.
 
-    What failed is a gap in the line.
+    Months and numbers that rise are joined by a line, in which what failed is a gap. Other values,
+    such as files, have no order: they are dots.
     """
     columns = list(_differing(runs).items())[:most]
     if not columns or len(runs) < 2:
@@ -142,15 +160,18 @@ def trend(name: str, runs: list[dict[str, Any]], most: int = 6) -> bytes | None:
     figure = Figure(figsize=(8, 1.1 + 1.7 * len(columns)), layout="constrained")
     panels = figure.subplots(len(columns), sharex=True, squeeze=False)[:, 0]
     values = [str(run["value"]) for run in runs]
+    line = "-" if is_rising(values) else ""
     for axes, (title, numbers) in zip(panels, columns, strict=True):
         known = [float("nan") if number is None else number for number in numbers]
-        axes.plot(values, known, marker="o", color="#0072b2")
+        axes.plot(values, known, marker="o", linestyle=line, color="#0072b2")
         axes.set_ylabel(title)
         axes.grid(visible=True, alpha=0.3)
     good = sum(run["status"] == "completed" for run in runs)
-    panels[0].set_title(f"{good} of {len(runs)} runs were good; results by {name}")
+    panels[0].set_title(f"{good} of {len(runs)} runs completed; results by {name}")
     panels[-1].set_xlabel(name)
-    panels[-1].tick_params(axis="x", rotation=45 if len(runs) > 6 else 0)
+    is_wide = len(runs) > 6 or len("".join(values)) > 50  # names beside each other would overlap
+    for text in panels[-1].get_xticklabels() if is_wide else ():
+        text.set(rotation=30, ha="right", rotation_mode="anchor")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=100)
     return picture.getvalue()

@@ -25,8 +25,9 @@ def _parts(report: dict[str, Any]) -> Iterator[str]:
         yield from _values(each, Path(report["folder"]))
     heads = ("notebook", "status", "seconds", "results", "")
     yield plain.table(heads, (_row(run, Path(report["folder"])) for run in report["notebooks"]))
-    source = plain.text(report["data_source"] or "no months")
-    yield f'<p class="quiet">Data: {source}. <a href="summary.json">summary.json</a></p>'
+    source = report["data_source"]  # None when no notebook takes a month
+    data = f"Data: {plain.text(source)}. " if source else ""
+    yield f'<p class="quiet">{data}<a href="summary.json">summary.json</a></p>'
 
 
 def _values(each: dict[str, Any], folder: Path) -> Iterator[str]:
