@@ -12,7 +12,7 @@ import boto3
 import pytest
 import requests
 from mlflow import MlflowClient
-from prefect import get_client
+from prefect import flow, get_client
 from prefect.blocks.system import Secret
 from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitCreate,
@@ -25,7 +25,7 @@ from taxi_lib import services
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.commands import shell
 from taxi_lib.services.ports import free_port, is_free, is_healthy
-from taxi_lib.services.prefect_client import temporary_names
+from taxi_lib.services.prefect_client import runs_naming, temporary_names
 from taxi_lib.services.processes import Command, program
 from taxi_lib.services.shared_process import shared_program
 
@@ -195,6 +195,20 @@ def test_prefects_server_tells_its_secrets_to_nobody_else(prefect_api: str):
     for headers in ASKED_BY_OTHERS:
         assert answer_to(port, f"{listen}\n{headers}\n\n")[8:12] in (" 403", " 400"), headers
     assert " 101 " in answer_to(port, f"{listen}\n{ASKED_BY_US[3]}\n\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_runs_that_name_a_folder_are_found_on_every_page_of_the_server():
+    @flow
+    def walk(folder: str) -> None:
+        """Run nothing."""
+
+    folders = ("runs/named-here", "runs/elsewhere", "runs/named-here")
+    with get_client(sync_client=True) as client:
+        ids = [client.create_flow_run(walk, parameters={"folder": each}).id for each in folders]
+    found = [run.id for run in runs_naming("named-here", page=1)]
+    assert sorted(found) == sorted([ids[0], ids[2]])
 
 
 def test_what_a_web_page_posts_to_the_mail_server_is_no_message():

@@ -1,5 +1,6 @@
 """What Prefect's server recorded of a run, and names that disappear from it after a lesson."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,13 +9,13 @@ from uuid import UUID
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters, sorting
-from prefect.client.schemas.objects import Log, State, TaskRun
+from prefect.client.schemas.objects import FlowRun, Log, State, TaskRun
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from taxi_lib.errors import TaxiError
 from taxi_lib.services.waiting import wait_for
 
-__all__ = ["logs_of", "states_of", "tasks_of", "temporary_names", "wait_for"]
+__all__ = ["logs_of", "runs_naming", "states_of", "tasks_of", "temporary_names", "wait_for"]
 
 
 def tasks_of(run_id: UUID, count: int = 0) -> list[TaskRun]:
@@ -69,6 +70,23 @@ def logs_of(run_id: UUID) -> list[Log]:
 
     with get_client(sync_client=True) as client:
         return wait_for(complete)
+
+
+def runs_naming(text: str, page: int = 200) -> list[FlowRun]:
+    """Return the flow runs whose parameters hold a text, such as a folder; the newest first.
+
+    Parameters
+    ----------
+    text : str
+        What to look for.
+    page : int
+        How many runs the server is asked for at a time: at most 200.
+    """
+    newest, found = sorting.FlowRunSort.START_TIME_DESC, []
+    with get_client(sync_client=True) as client:
+        while runs := client.read_flow_runs(sort=newest, limit=page, offset=len(found)):
+            found += runs
+    return [run for run in found if text in json.dumps(run.parameters, default=str)]
 
 
 @contextmanager
