@@ -103,6 +103,16 @@ def test_what_differs_is_named_with_both_sides(
     assert changes(first, leave_run(runs_dir, "2026-01-02", **change))[what] == row
 
 
+def test_files_are_named_from_where_their_paths_part_and_whole_numbers_in_full(runs_dir: Path):
+    before, now = (
+        leave_run(runs_dir, name, rmse=trips, parameters={"trips": f"/a/long/way/{file}"})
+        for name, trips, file in (("one", 61_921, "x/one.csv"), ("two", 73_908, "y/two.csv"))
+    )
+    told = changes(before, now)
+    assert told["parameter trips"] == ("…/x/one.csv", "…/y/two.csv", "")
+    assert told["result rmse"] == ("61,921", "73,908", "+11,987 (+19.4%)")
+
+
 def test_the_last_two_runs_are_compared_unless_others_are_named(first: Path, runs_dir: Path):
     with refused(TaxiError, "there is only one"):
         two_runs([])

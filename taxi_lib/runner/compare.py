@@ -1,5 +1,6 @@
 """Two runs beside each other: which parameters, inputs, results, seconds and figures differ."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,15 @@ def _pairs(prefix: str, before: dict, now: dict, part: str) -> Iterator[Change]:
     for name in was | new:
         if was.get(name) != new.get(name):
             label = Path(name).name if Path(name).is_absolute() else name
-            yield Change(f"{prefix}{label}", *(_mark(side, name, part) for side in (was, new)))
+            yield Change(f"{prefix}{label}", *_apart([_mark(s, name, part) for s in (was, new)]))
+
+
+def _apart(texts: list[str]) -> list[str]:
+    """Return two absolute paths from where they part; any other texts as they are."""
+    if not all(Path(text).is_absolute() for text in texts):
+        return texts
+    common = os.path.commonpath([Path(text).parent for text in texts])
+    return [f"…/{os.path.relpath(text, common)}" for text in texts]
 
 
 def _mark(side: dict[str, Any], name: str, part: str) -> str:
@@ -186,4 +195,5 @@ def _by(before: object, now: object) -> str:
         return ""
     difference = numbers[1] - numbers[0]
     percent = f" ({difference / abs(numbers[0]):+.1%})" if numbers[0] else ""
-    return f"{difference:+.4g}{percent}"
+    is_whole = isinstance(difference, int)
+    return f"{difference:{'+,' if is_whole else '+.4g'}}{percent}"
