@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import mlflow
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from sklearn.pipeline import Pipeline
+from sklearn.dummy import DummyRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from support import ROOT
 from support.months import link_real_months, real_month_path
 from support.notebooks import write_cells
-from taxi_lib import features, models, services
+from taxi_lib import features, models, services, tracking
 from taxi_lib.services.ports import post_json
 from taxi_lib.trips import read_trips
 from taxi_lib.trips.month_file import MonthFile
@@ -335,6 +337,42 @@ def test_the_runner_of_lesson_14_writes_the_outcomes_when_everything_is_cached(
         runner["run_folder"]([notebook], {"n": 2}, tmp_path / name)
         (ended,) = json.loads((tmp_path / name / "outcomes.json").read_text()).values()
         assert ended["state"] == state
+
+
+@pytest.mark.slow
+def test_the_service_of_lesson_16_keeps_a_model_that_answers(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither an alias that is gone nor a model that cannot answer takes its place."""
+    runs = Path(os.environ["TAXI_RUNS_DIR"])
+    runs.mkdir()
+    shutil.copy(empty_store, runs / "mlflow.db")
+    tracking.use_store()
+    client = mlflow.MlflowClient()
+    client.create_registered_model("rides")
+
+    def promote(columns: pd.DataFrame) -> None:
+        model = make_pipeline(DummyRegressor(constant=7.0, strategy="constant"))
+        with mlflow.start_run():
+            logged = tracking.log_pipeline(model.fit(columns, [1.0]), columns)
+        made = client.create_model_version("rides", logged.model_uri)
+        client.set_registered_model_alias("rides", "champion", made.version)
+
+    promote(pd.DataFrame({"trip_distance": [1.0]}))
+    parts = [c.split("\n", 1)[1] for c in sources_of("16").values() if "/service.py" in c[:40]]
+    (project / "service.py").write_text("\n".join(parts))
+    monkeypatch.setenv("MOST_MILES", "100")
+    service = runpy.run_path(str(project / "service.py"))
+    champion = service["Champion"]("rides")
+    assert champion.now[0] == 1
+    promote(pd.DataFrame({"weather": [1.0]}))
+    with pytest.raises(KeyError, match="weather"):
+        champion.look()
+    client.delete_registered_model_alias("rides", "champion")
+    champion.stop.wait = lambda _: bool(champion.fault)  # once round
+    champion.watch()
+    assert "champion" in champion.fault and champion.now[0] == 1
+    assert service["answer"]([service["EXAMPLE"]], champion.now[1]) == [7.0]
 
 
 @pytest.mark.slow
