@@ -119,6 +119,8 @@ def month_of(name: str) -> pd.DataFrame:
     return read_trips(MonthFile(name, path, "local"))[0]
 
 
+# 5.33 was wanted for 2021. A target encoding of minutes per mile reaches it; but scikit-learn has
+# none that knows the miles, and a class of ours would tie the stored model to this library.
 @pytest.mark.slow
 @pytest.mark.parametrize(("year", "most"), [("2021", 5.37), ("2023", 4.33)])
 def test_the_workbooks_model_keeps_its_error_on_real_months(year, most):
