@@ -119,7 +119,7 @@ def _to_resume(
     request, again = plan.repaired(before, _values(parameters))
     say(f"Going on with {run_dir} ({before['status']}) …")
     if again:
-        say(f"Done before, and run again with the new values: {', '.join(again)}.")
+        say(f"Done before, but the new values may change them: {', '.join(again)}.")
     data_dir = data_dir or (Path(before["data_dir"]) if before.get("data_dir") else None)
     return run_dir, data_dir, request
 

@@ -100,7 +100,7 @@ def test_only_values_that_rise_are_joined_by_a_line(
     each_value.trend("trips_file", runs)
     (axes,) = drawn[0].axes
     assert axes.lines[0].get_linestyle() == line
-    assert axes.get_title() == "3 of 3 runs completed; results by trips_file"
+    assert axes.get_title(loc="left") == "3 of 3 runs completed; results by trips_file"
     drawn[0].draw_without_rendering()
     ends = [text.get_window_extent() for text in axes.get_xticklabels()]
     assert all(end.x0 >= 0 and end.x1 <= drawn[0].bbox.x1 for end in ends)

@@ -101,8 +101,8 @@ def test_a_challenger_that_is_better_takes_the_place_of_the_champion(log: Callab
         ({"gain_low": 0.0}, "it is better by more than luck"),
         ({"gain": 0.01, "gain_low": 0.005}, "better by 0.02 minutes or more"),
         ({"mean_rmse": 4.9}, "it is better than the mean"),
-        ({"champion_month": "2021-02"}, "not of the same or a later month"),
-        ({"champion_month": "2023-01"}, "not of the same or a later month"),
+        ({"champion_month": "2021-02"}, "it learned from a later month than the champion"),
+        ({"champion_month": "2023-01"}, "it learned from a later month than the champion"),
         ({"champion_version": 0}, "the champion is the one it was compared with"),
     ],
 )

@@ -167,7 +167,7 @@ def trend(name: str, runs: list[dict[str, Any]], most: int = 6) -> bytes | None:
         axes.set_ylabel(title)
         axes.grid(visible=True, alpha=0.3)
     good = sum(run["status"] == "completed" for run in runs)
-    panels[0].set_title(f"{good} of {len(runs)} runs completed; results by {name}")
+    panels[0].set_title(f"{good} of {len(runs)} runs completed; results by {name}", loc="left")
     panels[-1].set_xlabel(name)
     is_wide = len(runs) > 6 or len("".join(values)) > 50  # names beside each other would overlap
     for text in panels[-1].get_xticklabels() if is_wide else ():
