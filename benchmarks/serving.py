@@ -109,7 +109,7 @@ def ask(address: str, requests: int, clients: int = 4) -> tuple[float, float]:
 
 def measure(quick: bool) -> list[Row]:
     """Ask both services in turn."""
-    rounds, requests = (1, 100) if quick else (5, 1000)
+    rounds, requests = (1, 100) if quick else (5, 400)
     with own_workspace() as folder, ExitStack() as running:
         register_model()
         write_services(folder)
