@@ -61,7 +61,7 @@ def register_model() -> None:
     trips, _ = read_trips(fetch_months("2021-01", source="synthetic")[0])
     columns = features.describe_rides(trips)
     with mlflow.start_run() as run:
-        model = models.workbook_model().fit(columns, trips["duration"])
+        model = models.fit_workbook_model(columns, trips["duration"])
         logged = tracking.log_pipeline(model, columns)
     client = mlflow.MlflowClient()
     client.create_registered_model(NAME)

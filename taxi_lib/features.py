@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, TargetEncoder
@@ -18,6 +19,7 @@ PLACES = ["PULocationID", "DOLocationID", "pair"]
 # The same places, but hailed and dispatched trips apart.
 PLACES_BY_KIND = [f"{place}_kind" for place in PLACES]
 RIDE_COLUMNS = [*PLACES, *PLACES_BY_KIND, "trip_distance", "hour", "weekday", "dispatched"]
+MOST_MILES = 40  # about the longest way through the city; a few meters record thousands
 # A taxi knows these only when the passenger has arrived. Not so the distance, although the meter
 # records it then, too: a route planner says nearly the same before the trip begins.
 KNOWN_AFTERWARDS = frozenset(
@@ -149,23 +151,47 @@ def check_known_at_pickup(columns: Iterable[str]) -> None:
 def clip_miles() -> FunctionTransformer:
     """Return a transformer that moves distances to between 0 and 40 miles."""
     return FunctionTransformer(
-        np.clip, kw_args={"a_min": 0, "a_max": 40}, feature_names_out="one-to-one"
+        np.clip, kw_args={"a_min": 0, "a_max": MOST_MILES}, feature_names_out="one-to-one"
     )
 
 
-def encode_rides(seed: int) -> ColumnTransformer:
-    """Return the columns of :func:`describe_rides`, and the mean minutes of each place.
+def encode_rides(
+    rides: pd.DataFrame, minutes: pd.Series, seed: int
+) -> tuple[pd.DataFrame, ColumnTransformer]:
+    """Add to each trip the mean minutes of its places, and the minutes that a mile takes there.
 
-    The means are cross-fitted: no trip of the training month counts in its own mean. Names begin
-    with ``mean__``, ``miles__`` and ``same__``.
+    Parameters
+    ----------
+    rides : pandas.DataFrame, shape (n, 10)
+        The columns of :func:`describe_rides`, of the trips to learn from.
+    minutes : pandas.Series, shape (n,)
+        How long they took.
+    seed : int
+        Decides which trips are in the same part.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, 16)
+        To train with. The means are cross-fitted: no trip counts in its own. Names begin with
+        ``mean__``, ``pace__`` (logarithms of minutes per mile), ``miles__`` and ``same__``.
+    sklearn.compose.ColumnTransformer
+        Fitted, for all other trips: there every trip learned from counts. A place never met counts
+        as an average one.
     """
-    means = TargetEncoder(cv=KFold(5, shuffle=True, random_state=seed))
-    rest = [column for column in RIDE_COLUMNS if column != "trip_distance"]
+    parts = KFold(5, shuffle=True, random_state=seed)  # a month's file is not in random order
+    # Told what the target is: it would take whole minutes for classes.
+    mean, pace = (TargetEncoder(target_type="continuous", cv=parts) for _ in range(2))
+    per_mile = minutes / rides["trip_distance"].clip(0.5, MOST_MILES)
+    paces = pace.fit_transform(rides[PLACES], np.log(per_mile))
     encoder = ColumnTransformer(
         [
-            ("mean", means, [*PLACES, *PLACES_BY_KIND]),
+            ("mean", mean, [*PLACES, *PLACES_BY_KIND]),
+            # A pipeline would fit it to the minutes of a trip, as it does with all its steps.
+            ("pace", FrozenEstimator(pace), PLACES),
             ("miles", clip_miles(), ["trip_distance"]),
-            ("same", "passthrough", rest),
+            ("same", "passthrough", [*PLACES, "hour", "weekday", "dispatched"]),
         ]
     )
-    return encoder.set_output(transform="pandas")
+    columns = encoder.set_output(transform="pandas").fit_transform(rides, minutes)
+    columns[[f"pace__{place}" for place in PLACES]] = paces
+    return columns, encoder

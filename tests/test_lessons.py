@@ -116,7 +116,7 @@ def test_lesson_15_is_right_about_january_2023():
     if not all(paths):
         pytest.skip("needs the real months")
     train, val, later = (read_trips(MonthFile(p.stem[-7:], p, "local"))[0] for p in paths)
-    model = models.workbook_model().fit(features.describe_rides(train), train["duration"])
+    model = models.fit_workbook_model(features.describe_rides(train), train["duration"])
 
     def share_of_the_mean(trips: pd.DataFrame) -> tuple[float, float, float]:
         known = features.describe_rides(trips).assign(duration=trips["duration"])

@@ -48,7 +48,7 @@ RESULTS_2021 = {
     "06": COURSE_MODEL,
     "15": {
         "course_rmse": (6.4587, 0.01),
-        "workbook_rmse": (5.355, 0.03),
+        "workbook_rmse": (5.32, 0.03),
         "no_distance_rmse": (6.8, 0.1),
         "leaking_rmse": (4.6, 0.1),
     },

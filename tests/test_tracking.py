@@ -48,14 +48,15 @@ def trips() -> pd.DataFrame:
 
 
 def log(model: Pipeline, trips: pd.DataFrame, columns: list[str]) -> ModelInfo:
-    model.fit(trips[columns], trips["duration"])
+    """Log a fitted model."""
     with mlflow.start_run():
         return tracking.log_pipeline(model, trips[columns])
 
 
 @pytest.fixture
 def logged(store: None, trips: pd.DataFrame) -> ModelInfo:
-    return log(models.naive_model(), trips, features.ZONE_COLUMNS)
+    model = models.naive_model().fit(trips, trips["duration"])
+    return log(model, trips, features.ZONE_COLUMNS)
 
 
 def files_of(logged: ModelInfo) -> Path:
@@ -82,17 +83,18 @@ def test_the_store_is_the_same_from_any_working_directory(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "columns"),
+    ("fit", "columns"),
     [
-        (models.course_model(n_estimators=3), features.PAIR_COLUMNS),
-        (models.workbook_model(), features.RIDE_COLUMNS),
-        (models.with_zones(RandomForestRegressor(3, random_state=0)), features.ZONE_COLUMNS),
-        (models.with_zones(HistGradientBoostingRegressor(max_iter=3)), features.ZONE_COLUMNS),
+        (models.course_model(n_estimators=3).fit, features.PAIR_COLUMNS),
+        (models.fit_workbook_model, features.RIDE_COLUMNS),
+        (models.with_zones(RandomForestRegressor(3, random_state=0)).fit, features.ZONE_COLUMNS),
+        (models.with_zones(HistGradientBoostingRegressor(max_iter=3)).fit, features.ZONE_COLUMNS),
     ],
 )
 def test_the_model_logged_is_the_model_scored(
-    store: None, trips: pd.DataFrame, model: Pipeline, columns: list[str]
+    store: None, trips: pd.DataFrame, fit: Callable[..., Pipeline], columns: list[str]
 ):
+    model = fit(trips[columns], trips["duration"])
     logged = log(model, trips, columns)
     expected = model.predict(trips).tolist()
     assert tracking.load_pipeline(logged.model_uri).predict(trips).tolist() == expected
@@ -302,7 +304,7 @@ def test_a_model_is_served_where_there_is_nothing_but_its_requirements(
     store: None, trips: pd.DataFrame, tmp_path: Path
 ):
     model = models.course_model(n_estimators=3)
-    folder = files_of(log(model, trips, features.PAIR_COLUMNS))
+    folder = files_of(log(model.fit(trips, trips["duration"]), trips, features.PAIR_COLUMNS))
     programs = install(folder / "requirements.txt", tmp_path / "env")
     address = f"http://127.0.0.1:{(port := free_port())}"
     serve = ["models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
