@@ -1,27 +1,56 @@
-"""Notebooks that feed each other, over several values at two jobs, against one value alone."""
+"""Notebooks that feed each other, over several values at two jobs, against one value alone.
+
+First small ones, then the monthly pipeline on made-up months.
+"""
 
 from pathlib import Path
 
 from benchmarks.made_up import write_chain
 from benchmarks.paired import Row, Spent, in_turn, main, own_workspace, program
+from taxi_lib import settings
 from taxi_lib.services import prefect_server
 
 RUN = ["-m", "taxi_lib", "run", "--jobs", "2", "--force", "--folder"]
 COUNTS = [1, 3, 6, 12]
 
 
-def run(folder: Path, count: int) -> Spent:
-    """Return what a run over the numbers from 1 to `count` took."""
-    return program([*RUN, folder, "--each", f"n=1..{count}"])
+# One after the other: a month is judged against the champion that the month before has left.
+PIPELINE = ["-p", "source=synthetic", "--each"]
+MONTHS = {1: "2021-02", 12: "2021-02..2022-01"}
+
+
+def run(folder: Path, *each: str) -> Spent:
+    """Return what a run over some values took."""
+    return program([*RUN, folder, *each])
 
 
 def measure(quick: bool) -> list[Row]:
-    """Run over each count of values in turn; compare seconds a value, and memory."""
+    """Compare seconds a value, and memory."""
+    return [*compare_counts(quick), *([] if quick else compare_months())]
+
+
+def compare_months() -> list[Row]:
+    """Run the monthly pipeline for one month and for twelve, each in a workspace of its own."""
+    spent = {}
+    for count, months in MONTHS.items():
+        with own_workspace(), prefect_server():
+            folder = settings.notebooks_dir() / "pipeline"
+            spent[count] = run(folder, *PIPELINE, f"month={months}")
+    one, most = spent[1], spent[12]
+    each = [most.seconds / 12]
+    return [
+        Row("the monthly pipeline over 12 months, each", "one month", each, [one.seconds]),
+        Row("its memory", "one month", [most.memory], [one.memory], bound=1.1, unit="MB"),
+    ]
+
+
+def compare_counts(quick: bool) -> list[Row]:
+    """Run small notebooks over each count of values in turn."""
     counts = [1, 2] if quick else COUNTS
     spent: dict[int, list[Spent]] = {count: [] for count in counts}
 
     def seconds_a_value(count: int) -> float:
-        spent[count].append(run(folder, count))
+        spent[count].append(run(folder, "--each", f"n=1..{count}"))
         return spent[count][-1].seconds / count
 
     with own_workspace() as base, prefect_server():
