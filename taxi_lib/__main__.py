@@ -77,6 +77,9 @@ def run(
     each: Annotated[
         str | None, typer.Option(help="Once for each value: month=2021-01..2021-06, or n=1,5,9.")
     ] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="dask, or the address of a scheduler (threads).")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Run also what has not changed.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the last run, if it failed.")] = False,
     stream: Annotated[bool, typer.Option(help="Show what the cells print.")] = False,
@@ -98,6 +101,7 @@ def run(
     request = request.with_options(
         each=each,
         jobs=jobs,
+        runner=runner,
         stream=stream or None,
         work_beside=work_beside or None,
         cell_seconds=cell_seconds,

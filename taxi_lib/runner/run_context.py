@@ -6,8 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
+from typing import TYPE_CHECKING
 
 from taxi_lib.runner.console import Board
+
+if TYPE_CHECKING:
+    from taxi_lib.runner.cluster import Cluster
 
 
 class Once:
@@ -47,6 +51,8 @@ class RunContext:
         Set once the run is interrupted: nothing more begins, and nothing is tried again.
     once : Once, optional
         Shared by runs side by side whose notebooks may have the same inputs.
+    cluster : Cluster, optional
+        Where the notebooks are executed; in this process's threads when left out.
     """
 
     folder: Path
@@ -57,6 +63,7 @@ class RunContext:
     board: Board = field(default_factory=Board)
     stopping: Event = field(default_factory=Event)
     once: Once | None = None
+    cluster: "Cluster | None" = None
 
 
 @dataclass

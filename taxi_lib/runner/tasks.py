@@ -18,6 +18,7 @@ from prefect.tasks import Task
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner import cache, execution, live_run, run_folder
 from taxi_lib.runner.artifacts import as_key, link_page, progress_bar, show_failure
+from taxi_lib.runner.cluster import Cluster
 from taxi_lib.runner.fingerprints import Snapshot, differences, key_of
 from taxi_lib.runner.history import usual_seconds
 from taxi_lib.runner.notebook_run import NotebookFailedError, NotebookRun
@@ -143,9 +144,8 @@ def _execute(begun: _Begun, context: RunContext) -> NotebookRun:
             "notebook": step.name,
             "inputs": key_of(step.contract, before.inputs),
         }
-        run = execution.run_notebook(
-            step.contract, step.values, context, on_progress, on_text, step.notes, tags
-        )
+        run_there = context.cluster.run_notebook if context.cluster else execution.run_notebook
+        run = run_there(step.contract, step.values, context, on_progress, on_text, step.notes, tags)
         bar.update(run.error or "completed", bar.done if run.error else 1.0)
     after = step.read_again(context.folder)
     run = replace(run, changed=changes(before, after))
@@ -200,7 +200,7 @@ def run_side_by_side(
     except BaseException:
         context.stopping.set()
         context.board.end("", "Stopping what runs; `run --resume` goes on with the rest.")
-        stop_all(list(running), context.env[RUN_TAG])
+        stop_all(list(running), context.env[RUN_TAG], context.cluster)
         context.board.close()
         raise
     return [_with_changes(step, progress) for step in steps]
@@ -280,9 +280,10 @@ def _warn(step: Step, words: str, context: RunContext) -> None:
     context.board.end("", f"{step.label} · {words}")
 
 
-def stop_all(futures: list[PrefectFuture], tag: str) -> None:
+def stop_all(futures: list[PrefectFuture], tag: str, cluster: Cluster | None) -> None:
     """Stop the processes of a run until its tasks have ended, for 30 seconds at most."""
     deadline = time.monotonic() + 30
     while futures and time.monotonic() < deadline:
-        stop_tagged(tag)  # repeated, because a kernel may be starting just now
+        # Repeated, because a kernel may be starting just now.
+        cluster.stop(tag) if cluster else stop_tagged(tag)
         futures = list(wait(futures, timeout=1).not_done)

@@ -1,7 +1,8 @@
 """Real services on this machine, which run for as long as a ``with`` block lasts.
 
-The small ones are threads of this process. MLflow's page and Prefect's server and workers are
-processes that several blocks can share, and so is PostgreSQL. All of them listen on loopback or a socket only.
+The small ones are threads of this process. MLflow's page, PostgreSQL, and Prefect's server and
+workers are processes that several blocks can share. All of them listen on loopback, or on a socket,
+only.
 """
 
 from taxi_lib.services.mail import mail_server
