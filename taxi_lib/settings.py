@@ -131,15 +131,24 @@ def store_file() -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def has_database() -> bool:
+    """Return whether the MLflow store is a database of ours, not a server that looks after it."""
+    return tracking_uri().startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+
+
 def artifact_root() -> dict[str, str]:
     """Return MLflow's variable for the place of experiments' files: beside a SQLite store.
+
+    With another database they are in the runs folder.
 
     Without it, MLflow keeps the files of each experiment that it creates in the current working
     directory; in a notebook that is the folder of one run, which may be deleted.
     """
+    if not has_database():
+        return {}
     store = store_file()
-    root = store and (store.parent / "mlartifacts").as_uri()
-    return {"_MLFLOW_SERVER_ARTIFACT_ROOT": root} if root else {}
+    folder = (store.parent if store else runs_dir()) / "mlartifacts"
+    return {"_MLFLOW_SERVER_ARTIFACT_ROOT": folder.as_uri()}
 
 
 def lock_file(name: str) -> Path:

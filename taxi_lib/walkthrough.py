@@ -316,7 +316,7 @@ def _check_secrets(plan: Plan) -> None:
 
 
 def _clean_up(api: str) -> None:
-    for crashed in live_run.recover(api):
+    for crashed in live_run.recover(api, str(runtime.flow_run.id)):
         get_run_logger().warning("Cleaned up after a run that was killed: %s", crashed.folder)
     for change in mlflow_store.move_out():
         get_run_logger().warning(change)

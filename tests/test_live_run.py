@@ -51,6 +51,20 @@ def test_a_run_that_was_interrupted_has_crashed_until_it_is_cleaned_up_after(run
     assert registered_runs() == recover(NO_SERVER) == []
 
 
+def test_the_flow_run_that_was_started_again_is_not_called_crashed(
+    run: LiveRun, monkeypatch: pytest.MonkeyPatch
+):
+    crashed = []
+    monkeypatch.setattr(
+        "taxi_lib.runner.live_run.crash", lambda api, id: crashed.extend(id["any_"])
+    )
+    again, other = run._replace(flow_run="again"), LiveRun(f"{run.folder}-too", "two", "other")
+    leave(again)
+    leave(other)
+    assert {each.flow_run for each in recover(NO_SERVER, "again")} == {"again", "other"}
+    assert crashed == ["other"]
+
+
 def test_a_folder_can_be_used_again_after_a_crash(run: LiveRun):
     leave(run)
     with registered(run):

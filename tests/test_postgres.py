@@ -7,14 +7,17 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+import httpx
 import psutil
 import pytest
 import sqlalchemy
 
 from support.refusals import refused
 from taxi_lib.errors import TaxiError
-from taxi_lib.services import Postgres, postgres_server
+from taxi_lib.services import Postgres, mlflow_page, postgres_server
+from taxi_lib.services.ports import free_port
 from taxi_lib.services.waiting import wait_for
+from taxi_lib.tracking import EXPERIMENT
 
 pytestmark = pytest.mark.slow
 needs_postgres = pytest.mark.skipif(
@@ -101,3 +104,17 @@ def test_mlflow_keeps_its_runs_in_postgres(postgres: Postgres, tmp_path):
         [sys.executable, "-c", LOG], env=env, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1:] == ["[5.0]"], done.stderr
+
+
+@needs_postgres
+def test_the_page_of_mlflow_shows_what_postgres_keeps_and_not_its_address(
+    postgres: Postgres, runs_dir, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.url("mlflow", "psycopg2"))
+    with mlflow_page(free_port()) as address:
+        assert address.startswith("http://127.0.0.1:")
+        api = f"{address.partition('/#')[0]}/api/2.0/mlflow/experiments/search?max_results=9"
+        found = httpx.get(api).json()["experiments"]
+    ours = {each["artifact_location"] for each in found if each["name"] == EXPERIMENT}
+    assert all(place.startswith(runs_dir.as_uri()) for place in ours)
+    assert len(ours) == 1

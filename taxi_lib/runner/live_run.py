@@ -70,11 +70,12 @@ def _folder() -> Path:
     return settings.runs_dir() / ".running"
 
 
-def recover(address: str) -> list[LiveRun]:
+def recover(address: str, flow_run: str = "") -> list[LiveRun]:
     """Clean up after runs that crashed; return them.
 
     Their kernels are stopped, and Prefect, MLflow and ``summary.json`` no longer call them
-    running.
+    running. The flow run that asks for it runs: its first process may have been lost, and an
+    automation has started it again.
     """
     crashed: dict[Path, LiveRun] = {}
     with ExitStack() as locks:
@@ -85,7 +86,7 @@ def recover(address: str) -> list[LiveRun]:
                     crashed[path] = run
         for path, run in crashed.items():
             stop_tagged(run.run_tag)
-            if run.flow_run:
+            if run.flow_run not in ("", flow_run):
                 # On its own server, unless that has another address by now.
                 crash(run.api if is_healthy(run.api) else address, id={"any_": [run.flow_run]})
             close_tracked(run.run_tag)

@@ -78,7 +78,7 @@ def mlflow_page(port: int = 5000) -> Iterator[str]:
     TaxiError
         When the port is taken, or the page does not come up.
     """
-    if not settings.store_file():
+    if not settings.has_database():
         yield settings.tracking_uri()  # its server has a page, too
         return
     from taxi_lib.tracking import use_store
