@@ -23,9 +23,10 @@ import pytest
 from support import ROOT
 from support.cli import run_command
 from support.months import five_trips
-from taxi_lib import doctor, settings
+from taxi_lib import doctor, services, settings
 from taxi_lib.doctor import findings, kernel, machine, stores
-from taxi_lib.services import ports
+from taxi_lib.services import pages, ports
+from taxi_lib.services.ports import free_port
 
 CONDUCT = "ok", "warning", "problem"
 PORTS = "taxi_lib.services.ports"
@@ -342,10 +343,22 @@ def test_a_working_directory_that_is_gone_is_a_problem(healthy: Path):
     assert only("check_imports")[0] == only("check_prefect_profile")[0] == "ok"
 
 
-def test_a_port_of_another_program_is_a_warning(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ports, "is_free", lambda port: port != 4200)
+@pytest.mark.parametrize(("taken", "page"), [(4200, "prefect"), (4201, "pages"), (5000, "mlflow")])
+def test_a_port_of_another_program_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, taken: int, page: str
+):
+    monkeypatch.setattr(ports, "is_free", lambda port: port != taken)
     status, sentence = only("check_ports")
-    assert status == "warning" and 'make ui ARGS="--prefect-port 4201"' in sentence
+    assert status == "warning" and f'make ui ARGS="--{page}-port {taken + 100}"' in sentence
+
+
+def test_the_port_of_our_own_pages_is_ok_while_they_are_shown(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TAXI_RUNS_DIR", str(healthy / "runs"))
+    with services.run_pages(port := free_port()):
+        monkeypatch.setattr(pages, "PORT", port)
+        assert only("check_ports")[0] == "ok"
 
 
 @pytest.mark.parametrize(("is_held", "status"), [(True, "ok"), (False, "warning")])

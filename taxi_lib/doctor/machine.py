@@ -29,20 +29,22 @@ def check_programs() -> Findings:
 
 def check_ports() -> Findings:
     """Look whether the ports of the pages are free, or serve a page of this workbook."""
+    from taxi_lib.services import pages
     from taxi_lib.services.ports import is_free
 
     locks = {
         4200: ("prefect", settings.prefect_home() / "server.lock"),
+        pages.PORT: ("pages", settings.runs_dir() / pages.LOCK),
         5000: ("mlflow", settings.runs_dir() / ".locks" / "mlflow-page.lock"),
     }
     taken = [port for port in locks if not is_free(port)]
     ours = [port for port in taken if _is_used(locks[port][1], port)]
     for port in sorted(set(taken) - set(ours)):
-        other = f'make ui ARGS="--{locks[port][0]}-port {port + 1}", or stop that program'
+        other = f'make ui ARGS="--{locks[port][0]}-port {port + 100}", or stop that program'
         yield warning(f"Port {port} is taken by another program", other)
     if taken == ours:
         free = "" if is_free(8888) else "; JupyterLab will take another than 8888"
-        yield ok(f"4200 and 5000 are free, or show this workbook's pages{free}")
+        yield ok(f"4200, {pages.PORT} and 5000 are free, or show this workbook's pages{free}")
 
 
 def _is_used(lock: Path, port: int) -> bool:

@@ -3,6 +3,7 @@
 Prefect's page cannot link to a file; it links here while ``python -m taxi_lib ui`` runs.
 """
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -13,12 +14,14 @@ from urllib.parse import quote
 from taxi_lib import settings
 from taxi_lib.services.loopback import HOST
 from taxi_lib.services.ports import check_free
+from taxi_lib.services.shared_process import lock_alone
 from taxi_lib.services.web_apps import serve
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 PORT = 4201
+LOCK = Path(".locks", "run-pages.lock")  # below the folder of runs
 _SHOWN = {".html", ".png", ".svg", ".ipynb", ".log", ".json"}
 
 
@@ -79,5 +82,19 @@ def run_pages(port: int = PORT) -> Iterator[str]:
         When the port is taken.
     """
     check_free(port)
-    with serve(app(settings.runs_dir()), port) as address:
+    with serve(app(settings.runs_dir()), port) as address, _listed(address):
         yield address
+
+
+@contextmanager
+def _listed(address: str) -> Iterator[None]:
+    """Name the address in a file that is locked meanwhile, so that others see whose port it is."""
+    lock_file = settings.runs_dir() / LOCK
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a+", encoding="utf-8") as file:
+        if lock_alone(file):
+            file.truncate(0)  # those in it have ended
+        fcntl.flock(file, fcntl.LOCK_SH)
+        file.write(f"{address}\n")
+        file.flush()
+        yield
