@@ -19,7 +19,10 @@ from taxi_lib.services.shared_process import shared_program
 
 @contextmanager
 def prefect_server(
-    port: int | None = None, meanwhile: Callable[[], object] = lambda: None, wait: bool = True
+    port: int | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+    wait: bool = True,
+    database: str = "",
 ) -> Iterator[str]:
     """Join the workspace's Prefect server, or start it; yield the address of its API.
 
@@ -36,6 +39,9 @@ def prefect_server(
         Called while the server starts, with the variable set: the time to import Prefect.
     wait : bool
         Whether to wait until the server has ended, if nobody else uses it.
+    database : str
+        The address of the server's database, ``postgresql+asyncpg://…``; when left out, a SQLite
+        file in ``PREFECT_HOME``. Each database has a server of its own.
 
     Raises
     ------
@@ -58,7 +64,7 @@ def prefect_server(
 
     with (
         _restored("PREFECT_API_URL", "PREFECT_UI_URL"),
-        shared_server(port, bind, wait) as address,
+        shared_server(port, bind, wait, database) as address,
     ):
         bind(address)  # again, in case the server was running already
         try:
@@ -90,6 +96,7 @@ def shared_server(
     port: int | None = None,
     starting: Callable[[str], None] = lambda address: None,
     wait: bool = True,
+    database: str = "",
 ) -> Iterator[str]:
     """Do as :func:`prefect_server` does, without changing this process's environment."""
     env = os.environ | settings.environment()
@@ -111,12 +118,17 @@ def shared_server(
             # A new schedule that the quick look at recent changes has missed waits for this one.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",
         }
+        if database:
+            own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
         serve = web_server("taxi_lib.services.loopback:prefect_app", chosen)
         return Command(serve, env | own, f"{page}/api", cwd=home)
 
+    lock_file, recover = home / "server.lock", crash
+    if database:  # whose runs may be those of a server on another machine
+        other = f"{crc32(database.encode()):08x}"
+        lock_file, recover = home / f"server-{other}.lock", lambda address: None
     # Nobody used the last server any more: runs that it shows as running have died.
-    lock_file = home / "server.lock"
-    with shared_program(lock_file, command, is_healthy, crash, starting, wait) as address:
+    with shared_program(lock_file, command, is_healthy, recover, starting, wait) as address:
         yield address
 
 
