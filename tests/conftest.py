@@ -22,7 +22,7 @@ from taxi_lib import settings
 ONE_WORKER = {
     *("test_fault_cache", "test_fault_cells", "test_fault_kernels", "test_fault_store"),
     *("test_installed", "test_outputs", "test_pointers", "test_synthetic", "test_tracking"),
-    "test_ui",
+    *("test_ui", "test_cluster", "test_postgres", "test_workers"),
 }
 WORKSPACE = pytest.StashKey[TemporaryDirectory]()
 NOBODY = pytest.StashKey[socket.socket]()
