@@ -22,7 +22,7 @@ from taxi_lib.atomic_files import write_text
 
 MEASURES = [
     *("data_path", "training", "walkthrough", "overhead", "each_value", "serving"),
-    "databases",
+    *("databases", "scaling"),
 ]
 
 

