@@ -20,10 +20,10 @@ from benchmarks.paired import Row, main, program
 LESSON = Path(__file__).resolve().parents[1] / "notebooks" / "17_scaling_out.ipynb"
 FILES = ("measure", "with_pandas", "with_duckdb")
 MONTH, SEED = "2021-01", 42
-LIMIT = "500MB"
+LIMIT = "200MB"
 WAYS = ("duckdb", "pandas")
 # Beyond its tables DuckDB needs room for what it decodes and compresses at the moment.
-MOST = 1500.0  # MB
+MOST = 400.0  # MB
 
 
 @dataclass(frozen=True)
