@@ -75,11 +75,12 @@ class Server:
 
 
 @contextmanager
-def server(home: Path, **env: str) -> Iterator[Server]:
-    """Start a Prefect server with a home and settings of its own."""
-    os.environ.update(env, PREFECT_HOME=str(home))  # own_workspace puts them back
-    with shared_server() as api:
-        yield Server(api, home / "server.log")
+def server(home: Path, database: str = "") -> Iterator[Server]:
+    """Start a Prefect server with a home and a database of its own."""
+    os.environ["PREFECT_HOME"] = str(home)  # own_workspace puts it back
+    with shared_server(database=database) as api:
+        (log,) = home.glob("server*.log")
+        yield Server(api, log)
 
 
 def measure(quick: bool) -> list[Row]:
@@ -88,9 +89,7 @@ def measure(quick: bool) -> list[Row]:
     with own_workspace() as base, postgres_server("prefect") as postgres, ExitStack() as running:
         address = postgres.url("prefect", "asyncpg")
         light = running.enter_context(server(base / "SQLite"))
-        real = running.enter_context(
-            server(base / "PostgreSQL", PREFECT_API_DATABASE_CONNECTION_URL=address)
-        )
+        real = running.enter_context(server(base / "PostgreSQL", address))
         rows = [_compare(real, light, count, runs, rounds) for count in counts]
         locked = ([real.locked()], [light.locked()])
     what = ("'database is locked' in PostgreSQL's server", "in SQLite's")

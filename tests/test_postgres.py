@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import psutil
@@ -17,9 +15,7 @@ import sqlalchemy
 from support.refusals import refused
 from taxi_lib.errors import TaxiError
 from taxi_lib.services import Postgres, mlflow_page, postgres_server
-from taxi_lib.services.ports import free_port, post_json
-from taxi_lib.services.prefect_local import shared_server
-from taxi_lib.services.processes import stop
+from taxi_lib.services.ports import free_port
 from taxi_lib.services.waiting import wait_for
 from taxi_lib.tracking import EXPERIMENT
 
@@ -122,74 +118,3 @@ def test_the_page_of_mlflow_shows_what_postgres_keeps_and_not_its_address(
     ours = {each["artifact_location"] for each in found if each["name"] == EXPERIMENT}
     assert all(place.startswith(runs_dir.as_uri()) for place in ours)
     assert len(ours) == 1
-
-
-WHO = """
-import os
-import time
-from pathlib import Path
-
-from prefect import flow
-
-
-@flow
-def who():
-    (Path(__file__).parent / f"run-{os.getpid()}").write_text(os.environ["WHO"])
-    time.sleep(3)
-
-
-if __name__ == "__main__":
-    deployable = who.from_source(str(Path(__file__).parent), "who.py:who")
-    deployable.deploy(name="who", work_pool_name="many", print_next_steps=False)
-"""
-PREFECT = [sys.executable, "-m", "prefect"]
-
-
-@pytest.fixture
-def on_postgres(
-    postgres: Postgres, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Start a Prefect server of its own on PostgreSQL; the address of its API."""
-    monkeypatch.setenv("PREFECT_HOME", str(scratch))
-    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", postgres.url("prefect", "asyncpg"))
-    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
-    with shared_server() as address:
-        monkeypatch.setenv("PREFECT_API_URL", address)
-        yield address
-
-
-@contextmanager
-def worker(name: str, folder: Path) -> Iterator[None]:
-    """Let a worker of the pool run one flow run at a time."""
-    command = [*PREFECT, "worker", "start", "--pool", "many", "--name", name, "--limit", "1"]
-    env = os.environ | {"WHO": name}
-    with (
-        (folder / f"{name}.log").open("w") as log,
-        subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield
-        finally:
-            stop(psutil.Process(process.pid))
-
-
-@needs_postgres
-def test_two_workers_share_the_runs_of_a_pool_on_postgres(on_postgres: str, tmp_path: Path):
-    (tmp_path / "who.py").write_text(WHO)
-    for command in (
-        [*PREFECT, "work-pool", "create", "many", "--type", "process"],
-        [sys.executable, "who.py"],
-    ):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    (deployment,) = post_json(f"{on_postgres}/deployments/filter", {})
-    for _ in range(4):
-        post_json(f"{on_postgres}/deployments/{deployment['id']}/create_flow_run", {})
-
-    def ended() -> bool:
-        runs = post_json(f"{on_postgres}/flow_runs/filter", {})
-        return [run["state_type"] for run in runs] == ["COMPLETED"] * 4
-
-    with worker("one", tmp_path), worker("two", tmp_path):
-        wait_for(ended, seconds=120, pause=1)
-    assert {run.read_text() for run in tmp_path.glob("run-*")} == {"one", "two"}
-    assert not list(Path(os.environ["PREFECT_HOME"]).glob("*.db"))

@@ -4,15 +4,18 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
-from uuid import UUID
+from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -21,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from support import ROOT
-from support.flow_runs import flow_runs
+from support.flow_runs import flow_runs, statuses, summary_of
 from support.notebooks import write_cells
 from taxi_lib.services import Postgres, postgres_server
 from taxi_lib.services.prefect_local import shared_server
@@ -35,24 +38,28 @@ pytestmark = [
     ),
 ]
 
+MESSAGE = "no sign of life for ten minutes"
 PAGE = ROOT / "docs" / "scaling.md"
 FLOW = """
-import json, os, time
+import json, time
 from pathlib import Path
 from prefect import flow
 from prefect.concurrency.sync import concurrency
 
 @flow
-def work(folder: str, name: str, hangs_at_first: bool = False):
-    begun = Path(folder, f"{name}.begun")
-    if hangs_at_first and not begun.exists():
-        begun.write_text(os.environ["PREFECT__WORKER_NAME"])
-        time.sleep(600)
+def work(file: str):
     with concurrency("database", strict=True):
         start = time.time()
         time.sleep(1)
-        lines = [os.environ["PREFECT__WORKER_NAME"], start, time.time()]
-        Path(folder, f"{name}.json").write_text(json.dumps(lines))
+        Path(file).write_text(json.dumps([start, time.time()]))
+"""
+HANGS_AT_FIRST = """
+import os, pathlib, time
+begun = pathlib.Path(begun)
+again = begun.exists()
+with begun.open("a") as file:
+    print(os.environ["PREFECT__WORKER_NAME"], file=file)
+time.sleep(0 if again else 600)
 """
 
 
@@ -93,28 +100,41 @@ def switch_off(process: psutil.Process) -> None:
             each.kill()
 
 
-class Work:
-    """A deployment for the workers, and the runs that the tests ask for."""
+class Pool:
+    """A pool of workers, the flows that are deployed to it, and the files that these leave."""
 
     def __init__(self, client: SyncPrefectClient, folder: Path) -> None:
+        self.client, self.folder, self.begun = client, folder, folder / "begun"
         (folder / "work.py").write_text(FLOW)
-        self.client, self.folder, self.begun = client, folder, folder / "hangs.begun"
-        self.deployment = client.create_deployment(
-            client.create_flow_from_name("work"),
-            name="shared",
-            work_pool_name="shared",
-            path=str(folder),
-            entrypoint="work.py:work",
+        client.create_work_pool(WorkPoolCreate(name="shared", type="process"))
+        limit = GlobalConcurrencyLimitCreate(name="database", limit=1)
+        client.create_global_concurrency_limit(limit)
+
+    def ask(self, flow: str, path: Path, entrypoint: str, **parameters: object) -> FlowRun:
+        """Deploy a flow, and ask for a run."""
+        flow_id = self.client.create_flow_from_name(flow)
+        how = {"work_pool_name": "shared", "path": str(path), "entrypoint": entrypoint}
+        deployment = self.client.create_deployment(flow_id, name="shared", **how)
+        return self.client.create_flow_run_from_deployment(deployment, parameters=parameters)
+
+    def ask_for_work(self, name: str) -> FlowRun:
+        """Ask for a run that notes when it worked."""
+        return self.ask("work", self.folder, "work.py:work", file=str(self.folder / name))
+
+    def ask_for_a_walkthrough(self) -> FlowRun:
+        """Ask for a run of two notebooks, of which the second one hangs at first."""
+        steps = self.folder / "steps"
+        steps.mkdir()
+        write_cells(steps, "print('done')", name="01_done")
+        write_cells(
+            steps, HANGS_AT_FIRST, name="02_hangs", parameters=f"begun: str = {str(self.begun)!r}"
         )
+        where = {"folder": str(steps), "run_dir": str(self.folder / "run")}
+        return self.ask("walkthrough", ROOT, "taxi_lib/walkthrough.py:walkthrough", **where)
 
-    def ask(self, name: str, **more: object) -> FlowRun:
-        """Ask for a run."""
-        parameters = {"folder": str(self.folder), "name": name} | more
-        return self.client.create_flow_run_from_deployment(self.deployment, parameters=parameters)
-
-    def lines(self, name: str) -> tuple[str, float, float]:
-        """Return which worker did a run's work, and when it began and ended."""
-        return json.loads((self.folder / f"{name}.json").read_text())
+    def messages(self, run: FlowRun) -> list[str]:
+        """Return the messages of the states that a run has had."""
+        return [state.message for state in self.client.read_flow_run_states(run.id)]
 
     def ended(self, *runs: FlowRun) -> list[FlowRun]:
         """Return the runs once all of them have ended."""
@@ -123,50 +143,80 @@ class Work:
             found = [self.client.read_flow_run(run.id) for run in runs]
             return found if all(run.state.is_final() for run in found) else []
 
-        return wait_for(now, seconds=120, pause=0.5)
+        return wait_for(now, seconds=300, pause=0.5)
 
 
 @pytest.fixture(scope="module")
-def work(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+def pool(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name="shared", type="process"))
-        client.create_global_concurrency_limit(
-            GlobalConcurrencyLimitCreate(name="database", limit=1)
-        )
-        yield Work(client, tmp_path_factory.mktemp("work"))
+        yield Pool(client, tmp_path_factory.mktemp("pool"))
 
 
-def watch(run_id: UUID) -> None:
-    """Let the page's automation watch one run, and wait as shortly as Prefect allows."""
+def automate() -> None:
+    """Make the page's automation, with the shortest time that Prefect allows."""
     code = re.search(r"```python\n(# lost_runs.py\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
-    assert ".*" in code and "seconds=120" in code
-    exec(code.replace(".*", f".{run_id}").replace("seconds=120", "seconds=10"), {})
+    assert "minutes=10" in code
+    exec(code.replace("minutes=10", "seconds=10"), {})
+
+
+def beat(api: str, run: FlowRun) -> None:
+    """Send a heartbeat in a run's name."""
+    event = {
+        "id": str(uuid4()),
+        "event": "prefect.flow-run.heartbeat",
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.deployment.{run.deployment_id}",
+                "prefect.resource.role": "deployment",
+            }
+        ],
+    }
+    httpx.post(f"{api}/events", json=[event]).raise_for_status()
 
 
 @pytest.fixture(scope="module")
-def runs(api: str, work: Work) -> dict[str, FlowRun]:
-    """Switch off the one of two workers that has begun a run, and ask for two more runs."""
-    with worker(api, "one") as one, worker(api, "two") as two:
-        hangs = work.ask("hangs", hangs_at_first=True)
-        watch(hangs.id)
-        wait_for(lambda: work.begun.exists() and work.begun.read_text(), seconds=90)
-        switch_off({"one": one, "two": two}[work.begun.read_text()])
-        ended = work.ended(hangs, work.ask("a"), work.ask("b"))
-    return dict(zip(["hangs", "a", "b"], ended, strict=True))
+def runs(api: str, pool: Pool) -> list[FlowRun]:
+    """Switch off a worker with a walkthrough, which another one takes over beside its own runs."""
+    with worker(api, "one") as one:
+        walk = pool.ask_for_a_walkthrough()
+        wait_for(pool.begun.exists, seconds=200)
+        switch_off(one)
+    with worker(api, "two"):
+        automate()
+        time.sleep(1)  # until it is active
+        beat(api, walk)
+        wait_for(lambda: MESSAGE in pool.messages(walk), seconds=120)
+        # A run that is well is silent for longer than the ten seconds of this test.
+        for automation in pool.client.read_automations():
+            pool.client.delete_automation(automation.id)
+        return pool.ended(walk, pool.ask_for_work("a"), pool.ask_for_work("b"))
 
 
-def test_a_run_whose_machine_fails_is_noticed_and_begun_again_by_another_worker(
-    runs: dict[str, FlowRun], work: Work
+def test_a_walkthrough_whose_machine_fails_is_completed_by_another_worker(
+    runs: list[FlowRun], pool: Pool
 ):
-    states = work.client.read_flow_run_states(runs["hangs"].id)
-    assert "no sign of life for two minutes" in [state.message for state in states]
-    assert (runs["hangs"].state_name, runs["hangs"].run_count) == ("Completed", 2)
-    assert {work.begun.read_text(), work.lines("hangs")[0]} == {"one", "two"}
+    assert (runs[0].state_name, runs[0].run_count) == ("Completed", 2)
+    assert pool.begun.read_text().split() == ["one", "two"]
+    assert statuses(summary_of(pool.folder / "run")) == {
+        "01_done": "cached",
+        "02_hangs": "completed",
+    }
 
 
-def test_a_limit_holds_for_all_runs_of_a_pool(runs: dict[str, FlowRun], work: Work):
-    times = sorted(work.lines(name)[1:] for name in runs)
-    assert all(end <= start for (_, end), (start, _) in pairwise(times))
+def test_prefect_keeps_these_runs_in_postgres(runs: list[FlowRun], postgres: Postgres):
+    engine = sqlalchemy.create_engine(postgres.url("prefect", "psycopg2"))
+    with engine.connect() as connection:
+        kept = connection.execute(sqlalchemy.text("SELECT id FROM flow_run")).scalars().all()
+    engine.dispose()
+    assert {str(run.id) for run in runs} <= {str(each) for each in kept}
+
+
+def test_a_limit_holds_for_runs_beside_each_other(runs: list[FlowRun], pool: Pool):
+    times = [json.loads((pool.folder / name).read_text()) for name in ("a", "b")]
+    (_, first_ended), (second_began, _) = sorted(times)
+    assert first_ended <= second_began
 
 
 TRACKED = """
@@ -194,7 +244,8 @@ def test_two_walkthroughs_at_once_keep_their_records_in_postgres(
             for n in (3, 4)
         ]
     assert [each.returncode for each in started] == [0, 0]
-    assert [run.state_name for run in flow_runs()] == ["Completed", "Completed"]
+    folders = {run.parameters["run_dir"]: run.state_name for run in flow_runs()}
+    assert folders[str(tmp_path / "3")] == folders[str(tmp_path / "4")] == "Completed"
     for n in (3, 4):
         experiment = mlflow.get_experiment_by_name(f"at once {n}").experiment_id
         (run,) = mlflow.search_runs([experiment])
