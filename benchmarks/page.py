@@ -24,11 +24,11 @@ TOO_BUSY = 20
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-    """Return the last results of every measure, or refuse some that are missing or disturbed."""
+    """Return the last results of the measures, or refuse some that were disturbed."""
     files = {name: results_file(name) for name in MEASURES}
-    if missing := [name for name, file in files.items() if not file.exists()]:
-        sys.exit(f"{', '.join(missing)} has no results yet: run python -m benchmarks {missing[0]}.")
-    found = {name: json.loads(file.read_text()) for name, file in files.items()}
+    found = {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
+    if not found:
+        sys.exit(f"There are no results yet: run python -m benchmarks {MEASURES[0]}.")
     for name, results in found.items():
         if results["busy"] > TOO_BUSY:
             sys.exit(
@@ -51,6 +51,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         place = f"{measured['machine']}, on {measured['when'][:10]}"
         places.setdefault(place, []).append(f"`{name}`")
     where = [f"Measured with {place}: {', '.join(names)}." for place, names in places.items()]
+    if missing := [f"`{name}`" for name in MEASURES if name not in results]:
+        where.append(f"Not measured yet on an idle machine: {', '.join(missing)}.")
     return "\n".join([*lines, "", *where])
 
 

@@ -77,6 +77,11 @@ def test_a_page_without_figures_names_what_is_to_be_measured(runs_dir: Path):
         page.read_results()
 
 
+def test_a_measure_without_results_is_named_on_the_page(results):
+    paired.results_file("serving").unlink()
+    assert page.table(page.read_results()).endswith("on an idle machine: `serving`.")
+
+
 def test_only_what_is_between_the_marks_of_the_page_is_written():
     text = page.PAGE.read_text(encoding="utf-8")
     once = page.fill(text, "one")
