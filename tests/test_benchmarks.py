@@ -78,6 +78,7 @@ def test_a_page_without_figures_names_what_is_to_be_measured(runs_dir: Path):
 
 
 def test_a_measure_without_results_is_named_on_the_page(results):
+    results()
     paired.results_file("serving").unlink()
     assert page.table(page.read_results()).endswith("on an idle machine: `serving`.")
 
