@@ -25,7 +25,7 @@ from taxi_lib.months import Source
 from taxi_lib.plan import Plan, Request, make_plan
 from taxi_lib.runner import console, contracts, each_value, live_run, masking, run_folder
 from taxi_lib.runner.artifacts import as_data_uri
-from taxi_lib.runner.cluster import THREADS, Cluster, check_runner, cluster_of
+from taxi_lib.runner.cluster import THREADS, Cluster, check_runner, cluster_of, cluster_of_flow
 from taxi_lib.runner.console import Board, BoardPart
 from taxi_lib.runner.live_run import LiveRun
 from taxi_lib.runner.run_context import Once, RunContext
@@ -180,8 +180,8 @@ def _start(request: Request, run_dir: Path | None, force: bool) -> dict[str, Any
     request = request.at(runtime.flow_run.scheduled_start_time)
     check_runner(request.runner)
     shared = _Shared(Board(request.stream), run_tag(os.environ, token_hex(4)))
-    with cluster_of(request.runner, _jobs(request)) as cluster:
-        if cluster:
+    with cluster_of_flow() as own, cluster_of(request.runner, _jobs(request)) as asked_for:
+        if cluster := asked_for or own:
             shared = replace(shared, cluster=cluster)
             request = replace(request, jobs=request.jobs or cluster.jobs())
         return (_run_each if request.each else _run)(request, run_dir, force, shared)

@@ -10,6 +10,7 @@ from threading import Thread
 import nbformat
 import pytest
 from distributed import Client, LocalCluster
+from prefect_dask import DaskTaskRunner
 
 from support import cli
 from support.flow_runs import run_flow, statuses
@@ -19,6 +20,7 @@ from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner.cluster import check_runner, cluster_of
 from taxi_lib.services.ports import free_port
 from taxi_lib.services.waiting import wait_for
+from taxi_lib.walkthrough import walkthrough
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
@@ -79,14 +81,31 @@ def test_each_value_is_run_on_the_cluster(chain: Path, tmp_path: Path, cluster: 
     assert doubles == [2.0, 8.0, 18.0]
 
 
-def test_a_cell_runs_in_a_process_of_the_worker(project: Path, tmp_path: Path, cluster: str):
-    write_cells(project, "import psutil\nprint([p.pid for p in psutil.Process().parents()])")
-    run_flow(project, run_dir=tmp_path / "one", runner=cluster)
-    cells = nbformat.read(tmp_path / "one" / "01_test.ipynb", as_version=4).cells
+def runs_on_a_worker(folder: Path, cluster: str) -> bool:
+    """Return whether the kernel of a notebook with `ANCESTORS` was a child of a worker."""
+    cells = nbformat.read(folder / "01_test.ipynb", as_version=4).cells
     ancestors = "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
     with Client(cluster) as client:
-        workers = client.run(os.getpid).values()
-    assert any(str(worker) in ancestors for worker in workers)
+        return any(f" {pid}" in ancestors for pid in client.run(os.getpid).values())
+
+
+ANCESTORS = "import psutil\nprint('', *[p.pid for p in psutil.Process().parents()])"
+
+
+def test_a_cell_runs_in_a_process_of_the_worker(project: Path, tmp_path: Path, cluster: str):
+    write_cells(project, ANCESTORS)
+    run_flow(project, run_dir=tmp_path / "one", runner=cluster)
+    assert runs_on_a_worker(tmp_path / "one", cluster)
+
+
+def test_a_flow_whose_own_task_runner_is_dasks_runs_its_cells_there(
+    project: Path, tmp_path: Path, cluster: str
+):
+    write_cells(project, ANCESTORS)
+    dask = DaskTaskRunner(address=cluster)
+    report = walkthrough.with_options(task_runner=dask)(folder=project, run_dir=tmp_path / "one")
+    assert statuses(report) == {"01_test": "completed"}
+    assert runs_on_a_worker(tmp_path / "one", cluster)
 
 
 ONCE = """

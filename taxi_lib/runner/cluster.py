@@ -131,6 +131,26 @@ def _on_worker(
 
 
 @contextmanager
+def cluster_of_flow() -> Iterator[Cluster | None]:
+    """Take the cluster of the running flow, if its own task runner is Dask's.
+
+    The flow's tasks begin in threads of this process all the same, because they write the records
+    and show the progress. The kernels, for which they wait, are on the workers.
+    """
+    from prefect.context import FlowRunContext
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    flow_run = FlowRunContext.get()
+    if not type(flow_run.task_runner).__module__.startswith("prefect_dask"):  # slow to import
+        yield None
+        return
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    cluster = Cluster(flow_run.task_runner.client)
+    with ThreadPoolTaskRunner() as threads, flow_run.model_copy(update={"task_runner": threads}):
+        yield cluster
+
+
+@contextmanager
 def cluster_of(runner: str, jobs: int) -> Iterator[Cluster | None]:
     """Join the cluster at an address, or start one on this machine; None for threads.
 
