@@ -76,12 +76,10 @@ def q2(summary: object, merge: object) -> Right | Wrong:
     one, together = function(summary), function(merge)
     parts = _parts(np.random.default_rng(SystemRandom().getrandbits(64)))
     summaries = [table(one(part.copy())) for part in parts]
-    longest = max(
-        len(found) - part["pair"].nunique() for found, part in zip(summaries, parts, strict=True)
-    )
-    if longest > 0:
+    if any(map(_is_long, summaries, parts)):
         return Wrong(
-            "A summary has more rows than its part has pairs, so nearly all trips would travel.",
+            "A summary has more rows than its part has pairs, or more in a cell than a number: "
+            "nearly all trips would travel.",
             "`groupby` gives one row for each pair: which numbers have to be in it?",
         )
     SystemRandom().shuffle(summaries)
@@ -95,6 +93,11 @@ def q2(summary: object, merge: object) -> Right | Wrong:
         "standard deviations, forgets how many trips each part had. (For numbers far from zero, "
         "squares lose digits; then sum the squares around a common mean.)"
     )
+
+
+def _is_long(summary: pd.DataFrame, part: pd.DataFrame) -> bool:
+    """Return whether a summary has more than a few numbers for each pair, such as lists."""
+    return len(summary) > part["pair"].nunique() or "object" in map(str, summary.dtypes)
 
 
 def _parts(rng: np.random.Generator) -> list[pd.DataFrame]:

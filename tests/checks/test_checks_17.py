@@ -100,6 +100,11 @@ SPREADS: dict[str, tuple[str, Callable, Callable]] = {
     ),
     "another mean": ("not those of all trips", sums, lambda found: merged(found) * 2),
     "all trips": ("nearly all trips would travel", lambda part: part, merged),
+    "all trips in lists": (
+        "nearly all trips would travel",
+        lambda part: part.groupby("pair")["minutes"].agg(list).to_frame(),
+        lambda found: each(pd.concat(found).explode("minutes").astype(float).reset_index()),
+    ),
     "added with a plus": ("Some pairs have no number", sums, lambda f: spread(f[0] + f[1] + f[2])),
     "the first part only": ("whose index is not these pairs", sums, lambda f: merged(f[:1])),
     "no deviation": ("no column `std`", sums, lambda f: merged(f)[["mean"]]),
