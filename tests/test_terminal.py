@@ -66,6 +66,17 @@ def test_progress_errors_and_results_are_shown_without_what_acts(
     assert not set(shown.out + shown.err) & set("\x1b\x07\x08\x00\x9b\x85\u202e\u2066\r")
 
 
+def test_a_password_in_the_address_of_a_store_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@db.example/mlflow")
+    run = {"name": "01", "status": "completed", "seconds": 1.0, "error": None, "changed": ""}
+    report = {"status": "completed", "seconds": 1.0, "data_source": None, "folder": "runs/one"}
+    show(report | {"notebooks": [run | {"results": {}}]})
+    shown = capsys.readouterr().out
+    assert "postgresql://me:***@db.example/mlflow" in shown and "hunter2" not in shown
+
+
 BOARD = """from taxi_lib.runner.console import Board, say
 board = Board(stream=True)
 board.update("01_a", "01 · cell 1/3")

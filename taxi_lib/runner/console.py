@@ -17,6 +17,7 @@ from taxi_lib import settings
 from taxi_lib.runner.each_value import table
 
 _FOLDED = {"results", "error", "before", "now", "what"}  # columns whose texts may be long
+_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):[^/@\s]+@")  # in the address of a server or database
 _WIDEST = 500  # characters of a line; the log and Prefect's page have all of it
 # Colours, moves of the cursor, window titles and links begin with ESC and another character, or
 # with one control character for both.
@@ -214,6 +215,7 @@ def _next_steps(report: dict[str, Any]) -> str:
     moved = "".join(
         f"{name}={quote(here[name])} " for name, where in usual.items() if here[name] != str(where)
     )
+    moved = _PASSWORD.sub(r"\1:***@", moved)
     data = f"Data            : {source}\n" if (source := report["data_source"]) else ""
     return (
         f"{data}"
