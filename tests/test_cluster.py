@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -15,10 +16,12 @@ from prefect_dask import DaskTaskRunner
 from support import cli
 from support.flow_runs import run_flow, statuses
 from support.notebooks import write_cells
+from support.processes import of_runs_in
 from support.refusals import refused
 from taxi_lib.errors import ContractError, TaxiError
 from taxi_lib.runner.cluster import check_runner, cluster_of
 from taxi_lib.services.ports import free_port
+from taxi_lib.services.processes import module
 from taxi_lib.services.waiting import wait_for
 from taxi_lib.walkthrough import walkthrough
 
@@ -133,6 +136,19 @@ def test_a_run_completes_although_a_worker_is_killed(project: Path, tmp_path: Pa
     killer.join()
     assert statuses(report) == {"01_test": "completed"}
     assert report["notebooks"][0]["seconds"] < 60
+
+
+def test_a_run_that_is_killed_leaves_no_kernel_on_the_workers(
+    project: Path, tmp_path: Path, cluster: str
+):
+    mark = tmp_path / "mark"
+    write_cells(project, ONCE, parameters=f"mark: str = {str(mark)!r}")
+    command = [*module("taxi_lib"), "run", "--folder", str(project), "--runner", cluster]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
+        wait_for(mark.exists, seconds=100)
+        assert of_runs_in(tmp_path / "runs")
+        run.kill()
+    wait_for(lambda: not of_runs_in(tmp_path / "runs"), seconds=60)
 
 
 def test_the_command_starts_a_cluster_and_is_quiet_about_it(project: Path, tmp_path: Path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from secrets import token_hex
+from threading import Event, Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +123,33 @@ def _on_worker(
         return lambda *given: worker.log_event(topic, (name, given))
 
     context = RunContext(**sent)
-    # The kernel of an attempt whose worker has died may still run on this machine.
-    stop_tagged(run_tag({RUN_TAG: context.env[RUN_TAG]}, contract.name))
+    tag = run_tag({RUN_TAG: context.env[RUN_TAG]}, contract.name)
+    stop_tagged(tag)  # the kernel of an attempt whose worker has died may still run here
     on_text = send("text") if stream else lambda text: None
-    return execution.run_notebook(
-        contract, parameters, context, send("progress"), on_text, notes, tags
-    )
+    with _stopped_when_unwanted(tag):
+        return execution.run_notebook(
+            contract, parameters, context, send("progress"), on_text, notes, tags
+        )
+
+
+@contextmanager
+def _stopped_when_unwanted(tag: str) -> Iterator[None]:
+    """Stop a notebook of this worker when nobody waits for it any more: its run was killed."""
+    from distributed import get_worker
+
+    worker, ended = get_worker(), Event()
+    task = worker.state.tasks[worker.get_current_task()]
+
+    def watch() -> None:
+        while not ended.wait(1):
+            if task.state == "cancelled":
+                stop_tagged(tag)
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager
