@@ -14,7 +14,7 @@ RUN = ["-m", "taxi_lib", "run", "--jobs", "2", "--force", "--folder"]
 COUNTS = [1, 3, 6, 12]
 
 
-# One after the other: a month is judged against the champion that the month before has left.
+# Two months at a time: each is judged against whichever champion there is by then.
 PIPELINE = ["-p", "source=synthetic", "--each"]
 MONTHS = {1: "2021-02", 12: "2021-02..2022-01"}
 

@@ -663,7 +663,8 @@ def test_a_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         ("./mlruns", "problem"),
         ("file:///tmp/mlruns", "problem"),
         ("databricks", "warning"),
-        ("postgresql://host/db", "warning"),
+        ("postgresql://no.such.host.example/db", "problem"),
+        ("mysql+nodriver://me@127.0.0.1/db", "problem"),
         ("sqlite:///mine.db", "ok"),
     ],
 )

@@ -198,6 +198,23 @@ def test_a_step_runs_alone_from_its_defaults(path: Path, tmp_path: Path, scratch
     assert sandbox.files() == []
 
 
+@pytest.mark.slow
+def test_in_a_backfill_the_page_says_that_the_champion_has_seen_the_month(
+    tmp_path: Path, scratch: Path
+):
+    notebook = nbformat.read(STEPS[-1], as_version=4)
+    notebook.cells[1].source += "\nlearned_from = month"
+    nbformat.write(notebook, tmp_path / "05_predict.ipynb")
+    sandbox = Sandbox(tmp_path, scratch)
+    ((done, _),) = sandbox.execute(tmp_path / "05_predict.ipynb")
+    results = sandbox.results_of(done)
+    assert results["seen"] and results["drift_most"] > 0
+    printed = "".join(
+        output.get("text", "") for cell in done.cells for output in cell.get("outputs", [])
+    )
+    assert "its error here is too small" in printed
+
+
 @pytest.fixture
 def deployed(
     prefect_api: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy
 
 from support.refusals import refused
+from taxi_lib.doctor import variables
 from taxi_lib.errors import TaxiError
 from taxi_lib.services import Postgres, mlflow_page, postgres_server
 from taxi_lib.services.ports import free_port
@@ -104,6 +105,18 @@ def test_mlflow_keeps_its_runs_in_postgres(postgres: Postgres, tmp_path):
         [sys.executable, "-c", LOG], env=env, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1:] == ["[5.0]"], done.stderr
+
+
+@needs_postgres
+def test_the_doctor_asks_the_database_whether_it_answers(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+):
+    there = postgres.url("mlflow", "psycopg2")
+    found = []
+    for address in (there, there.replace("/mlflow", "/no_such_database")):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        found += [finding.status for finding in variables.check_mlflow_address()]
+    assert found == ["ok", "problem"]
 
 
 @needs_postgres

@@ -128,8 +128,29 @@ def check_mlflow_address() -> Findings:
     elif uri.startswith(("/", "file:")):
         fault = f"MLFLOW_TRACKING_URI is {given!r}, and MLflow does not write to folders any more"
         yield problem(fault, "unset it, or set it to sqlite:////path/to/mlflow.db")
+    elif uri.startswith(("postgresql", "mysql")):
+        if fault := _fault_of_database(uri):
+            yield problem(
+                f"The database of MLFLOW_TRACKING_URI={uri} cannot be used: {fault}",
+                "start it or correct the address, or unset the variable",
+            )
+        else:
+            yield ok(f"the database of {uri} answers")
     else:
-        yield warning(f"MLFLOW_TRACKING_URI is {given!r}: runs are kept there", "unset it")
+        text = f"MLFLOW_TRACKING_URI is {given!r}: runs are kept there, and no lesson was tried so"
+        yield warning(text, "unset it, unless you mean it")
+
+
+def _fault_of_database(uri: str) -> str:
+    """Return why one cannot connect to a database, in a line; empty if one can."""
+    from sqlalchemy import create_engine  # slow to import
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with create_engine(uri, connect_args={"connect_timeout": 3}).connect():
+            return ""
+    except (SQLAlchemyError, ImportError) as error:  # also when its driver is not installed
+        return str(error).splitlines()[0]
 
 
 def check_proxy() -> Findings:
