@@ -32,13 +32,15 @@ FIGURE = "distribution-figure"  # the cell of lesson 1 whose figure the README s
 PAGE_SIZE = (1280, 760)
 SIDEBARS = {"prefect": 258, "mlflow": 0}  # pixels: the menu says nothing about what is shown
 # pixels: what is below says nothing more
-HEIGHTS = dict.fromkeys(("13_run.png", "14_each.png", "14_run.png", "16_registry.png"), 514)
+SHORT = ("13_run.png", "14_each.png", "14_run.png", "16_registry.png", "17_backfill.png")
+HEIGHTS = dict.fromkeys(SHORT, 514)
 MOST_BYTES = 60_000
 CROPS = {  # width and height in pixels: beyond them, a page says nothing or is cut in the middle
     "08_cached.png": (1022, 710),
     "10_artifact.png": (612, 352),
     "10_block.png": (732, 496),
     "10_image.png": (612, 592),
+    "17_pool.png": (612, 300),
 }
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
@@ -84,7 +86,8 @@ def page_of_walkthrough(api: str) -> str:
     newest = FlowRunSort.START_TIME_DESC
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_filter=named, sort=newest)
-    run = next(run for run in runs if not run.parameters["folder"])  # lesson 14 runs notebooks, too
+    of_lessons = (r for r in runs if not (r.parameters.get("folder") or r.parent_task_run_id))
+    run = next(of_lessons)  # lesson 14 runs a folder, and each of its months
     return f"{api.removesuffix('/api')}/v2/runs/flow-run/{run.id}?tab=TaskRuns"
 
 
