@@ -231,7 +231,12 @@ def runner_of_lesson_14(folder: Path) -> dict[str, Any]:
     [
         ("x: int = 5  # [from 01_prepare.rows]", ""),
         ("rows: int = 5  # rows [1 or more] [from 01_prepare]", ""),
+        ("rows: int = 5  # rows [from 01_prepare] [1 or more]", ""),
         ("given: int = 5  # [from 01_gone]", ""),
+        ("x: int = 5  # [from 01_prepair.rows] [1 or more]", "there is no 01_prepair before it"),
+        ("x: int = 5  # [from 01_prepair.rows], in all", "there is no 01_prepair before it"),
+        ("x: int = 5  # [many or more]", "02_train: x has an unknown limit: [many or more]"),
+        ("x.y: int = 5  # [1 or more]", "02_train: "),
         ("x: int = 5  # [from 01_prepair.rows]", "02_train: x: there is no 01_prepair before it"),
         ("x: int = 5  # [from 03_later.rows]", "02_train: x: there is no 03_later before it"),
         ("x: int = 5  # [from 02_train.x]", "02_train: x: there is no 02_train before it"),

@@ -40,7 +40,8 @@ def q1(gain: object, train: pd.DataFrame, val: pd.DataFrame) -> Right | Wrong:
     said, train, val = number(gain), table(train), table(val)
     errors = {miles: _linear_errors(miles, train, val) for miles in (20, 40, np.inf)}
     right = errors[40][1] - errors[20][1]
-    if _near(said, right):
+    by_the_table = round(errors[40][1], 2) - round(errors[20][1], 2)
+    if _near(said, right) or abs(said - by_the_table) < 1e-6:
         return Right(
             f"At 40 miles the model is off by {errors[40][1]:.2f} minutes, at 20 by "
             f"{errors[20][1]:.2f}. The limit is a setting like any other: if you choose it by "
@@ -51,7 +52,8 @@ def q1(gain: object, train: pd.DataFrame, val: pd.DataFrame) -> Right | Wrong:
             return wrong
     return Wrong(
         f"The two models differ by something else than {said:g} minutes.",
-        "Fit both on the first month, score both on the second, and subtract.",
+        "Fit both on the first month, score both on the second, and subtract. (The table's *gain* "
+        "is over the best row above, not over 40 miles.)",
     )
 
 
@@ -75,6 +77,10 @@ def _mistaken_gains(
         errors[np.inf][1] - errors[20][1],
         Wrong("That compares 20 miles with no limit at all.", "The other model has 40 miles."),
     )
+    yield (
+        errors[np.inf][1] - errors[40][1],
+        Wrong("That is what 40 miles gain over no limit.", "And 20 miles over 40?"),
+    )
     yield errors[20][1], Wrong("That is the error itself. By how much is it smaller?")
 
 
@@ -91,6 +97,7 @@ def q2(means_of_others: object) -> Right | Wrong:
         return Wrong("The function changes the columns that it is given.", "Work on copies.")
     if wrong := _no_column(said, trips):
         return wrong
+    said = said.loc[trips.index]
     if _equal(said, _means_of_others(trips)):
         return Right(
             "No trip counts in its own mean, and every trip has a number. `TargetEncoder` also "
@@ -101,8 +108,9 @@ def q2(means_of_others: object) -> Right | Wrong:
             return wrong
     if said.isna().any():
         return Wrong(
-            f"{said.isna().sum()} trips get no number.",
-            "Where the other parts do not have the place, take the mean of all their trips.",
+            f"{said.isna().sum()} of {len(said)} trips get no number.",
+            "Where the other parts do not have the place, take the mean of all their trips. (And "
+            "there may be any number of parts.)",
         )
     return Wrong(
         "Some trips get another mean than that of their place in the other parts.",
@@ -117,7 +125,7 @@ def _drawn() -> pd.DataFrame:
         {
             "place": rng.choice(["41_42", "74_75", "75_74"], 40),
             "minutes": rng.uniform(1, 60, 40),
-            "part": rng.permutation(np.arange(40) % 4),
+            "part": rng.permutation(np.arange(40) % 7),
         },
         index=rng.permutation(40) + 100,
     )
@@ -125,13 +133,22 @@ def _drawn() -> pd.DataFrame:
     return trips
 
 
+def _month() -> pd.DataFrame:
+    """Draw a month as the lesson has it."""
+    trips = _drawn().rename(columns={"place": "PU_DO", "minutes": "duration"})
+    zones = trips["PU_DO"].str.split("_", expand=True).astype(float)
+    return trips.assign(PULocationID=zones[0], DOLocationID=zones[1])
+
+
 def _no_column(said: object, trips: pd.DataFrame) -> Wrong | None:
     if type(said) is not pd.Series:
         raise UnreadableError(f"The function returns {shown(said)}; a Series is asked for.")
-    if not said.index.equals(trips.index):
+    if said.index.is_unique and set(said.index) < set(trips.index):
+        return Wrong(f"Only {len(said)} of {len(trips)} trips have a number.")
+    if not said.index.sort_values().equals(trips.index.sort_values()):
         return Wrong(
             "The column has another index than the trips, so its values belong to other trips.",
-            "Begin with `pd.Series(index=place.index, dtype=float)`, and fill it with `.loc`.",
+            "`map` keeps the index of the trips; a merge or a `groupby` does not.",
         )
     return None
 
@@ -140,14 +157,16 @@ def _equal(said: pd.Series, right: pd.Series) -> bool:
     return bool(np.allclose(said.astype(float), right, equal_nan=True))
 
 
-def _means_of_others(trips: pd.DataFrame, fill: float | None = None) -> pd.Series:
-    """Return the right column; ``fill`` stands for the mean of all others."""
+def _means_of_others(
+    trips: pd.DataFrame,
+    rest_of: Callable[[pd.DataFrame], float] = lambda others: others["minutes"].mean(),
+) -> pd.Series:
+    """Return the right column; ``rest_of`` says what the others give where they lack a place."""
     found = pd.Series(np.nan, index=trips.index)
     for part in trips["part"].unique():
         own, others = trips[trips["part"] == part], trips[trips["part"] != part]
-        rest = others["minutes"].mean() if fill is None else fill
         means = others.groupby("place")["minutes"].mean()
-        found[own.index] = own["place"].map(means).fillna(rest)
+        found[own.index] = own["place"].map(means).fillna(rest_of(others))
     return found
 
 
@@ -161,19 +180,32 @@ _MISTAKEN_MEANS: list[tuple[Callable[[pd.DataFrame], pd.Series], Wrong]] = [
         Wrong("That is the mean in the trip's *own* part. The others are asked for."),
     ),
     (
-        lambda trips: _means_of_others(trips, fill=np.nan),
-        Wrong("The trip whose place the others do not have gets no number.", "`fillna`."),
+        lambda trips: _means_of_others(trips, lambda others: np.nan),
+        Wrong(
+            "The trip whose place the others do not have gets no number.",
+            "`fillna` takes a number: the mean of all trips in the other parts.",
+        ),
     ),
     (
-        lambda trips: _means_of_others(trips, fill=0.0),
+        lambda trips: _means_of_others(trips, lambda others: 0.0),
         Wrong("A place that the others do not have gets 0 minutes: no trip is that short."),
     ),
     (
-        lambda trips: _means_of_others(trips, fill=trips["minutes"].mean()),
+        lambda trips: _means_of_others(trips, lambda others: trips["minutes"].mean()),
         Wrong(
             "A place that the others do not have gets the mean of *all* trips, in which the trip "
             "itself counts.",
             "Take the mean of the trips in the other parts.",
+        ),
+    ),
+    (
+        lambda trips: _means_of_others(
+            trips, lambda others: others.groupby("place")["minutes"].mean().mean()
+        ),
+        Wrong(
+            "A place that the others do not have gets the mean of the *places*: each counts as "
+            "much as any other, whatever the number of its trips.",
+            "Take the mean of all trips in the other parts.",
         ),
     ),
 ]
@@ -185,12 +217,13 @@ def q3(pair_means: object) -> Right | Wrong:
     It is called twice, the second time with other minutes in the second month.
     """
     answer = function(pair_means)
-    train, val = (_drawn().rename(columns={"place": "PU_DO", "minutes": "duration"}) for _ in "ab")
+    train, val = _month(), _month()
     train = train[train["PU_DO"] != "1_2"]
     said = answer(train.copy(), val.copy())
     if wrong := _no_column(said, val):
         return wrong
-    later = answer(train.copy(), val.assign(duration=val["duration"] + 100))
+    said = said.loc[val.index]
+    later = answer(train.copy(), val.assign(duration=val["duration"] + 100)).loc[val.index]
     if not _equal(said, later):
         return Wrong(
             "The column still changes with the minutes of the second month, which are the answer.",
@@ -199,11 +232,23 @@ def q3(pair_means: object) -> Right | Wrong:
     means = train.groupby("PU_DO")["duration"].mean()
     known = val["PU_DO"].isin(means.index)
     if not np.allclose(said[known].astype(float), val["PU_DO"].map(means)[known]):
-        return Wrong("For some pairs it is not the mean of their trips in the first month.")
+        return Wrong(
+            "For some pairs it is not the mean of their trips in the first month.",
+            "Does it use its arguments and nothing else? The check has other months.",
+        )
     if said[~known].isna().any():
-        return Wrong("A pair that the first month does not have gets no number.", "`fillna`.")
+        return Wrong(
+            "A pair that the first month does not have gets no number.",
+            "`fillna` takes a number: one that the first month knows.",
+        )
     if not said[~known].between(train["duration"].min(), train["duration"].max()).all():
         return Wrong("A pair that the first month does not have gets minutes that no trip took.")
+    if not _equal(answer(train.copy(), val[~known].copy()), said[~known]):
+        return Wrong(
+            "What a pair gets that the first month does not have depends on the other trips of "
+            "the second month.",
+            "A service gets one trip at a time: only the first month may say what stands in.",
+        )
     return Right(
         "With both months together, a trip of the second month counted in its own mean, and where "
         "its pair is rare, the column held the answer. No column was forbidden: the leak was in "

@@ -31,6 +31,7 @@ HINTS = {
         "request say, and what does your table say?",
         "pandas has a method that moves times to another zone, and one that drops the zone. In "
         "which order are they needed?",
+        "`.dt.tz_convert(...)` takes the name of a zone; `.dt.tz_localize(None)` drops the zone.",
     ],
 }
 
@@ -50,6 +51,8 @@ def q1(limit: object, train: object, val: object) -> Right | Wrong:
     for mistakes, tolerance, wrong in _mistaken_limits(miles, learned):
         if any(abs(said - mistake) <= tolerance for mistake in mistakes):
             return wrong
+    if abs(said - right) < 1 and abs(10 * said - round(10 * said)) > 1e-6:
+        return Wrong("The limit is asked for to a tenth of a mile.", "Round it up, or down?")
     if refused > len(miles) // 1000:
         return Wrong(
             f"This limit refuses {refused:,} of {len(miles):,} trips: more than one in a thousand.",
@@ -276,6 +279,11 @@ def _misjudged_sign(better: bool, worse: bool, same: bool) -> Wrong | None:
             "The challenger is clearly better on every day, and the gate stays shut.",
             "Does it use its arguments and nothing else? The check brings errors of its own.",
         )
+    if worse and same:
+        return Wrong(
+            "The gate opens, whatever it gets.",
+            "Does it look at `squares` and `days`, or at other names of the notebook?",
+        )
     if worse:
         return Wrong(
             "The gate opens for a challenger that is clearly worse, too.",
@@ -321,7 +329,8 @@ def q3(as_the_model_knows_it: object) -> Right | Wrong:
     return Right(
         "With the fault, nothing failed: each request got an answer, and the model's score was as "
         "good as ever, because the months have New York's time. Only the passengers got the "
-        "minutes of another hour. This is training-serving skew: two pieces of code make the same "
+        "minutes of another hour: both requests of the exercise came at 8:05 in New York, and the "
+        "model saw 13:05. This is training-serving skew: two pieces of code make the same "
         "columns. Test the service with requests as they arrive, or let one piece do both."
     )
 
@@ -343,7 +352,8 @@ def _request(number: int, moment: datetime, zone: timezone) -> dict:
     text = moment.astimezone(zone).isoformat().replace("+00:00", "Z")
     zones = {"PULocationID": 7 * number + 1, "DOLocationID": 265 - 5 * number}
     # Not in the order of the request's number, so that sorted trips are noticed.
-    return zones | {"trip_distance": number * 37 % 101 / 4, "pickup_datetime": text}
+    miles = number * 37 % 101 / 4
+    return zones | {"trip_distance": miles, "pickup_datetime": text, "dispatched": number % 2}
 
 
 def _other_table(trips: pd.DataFrame, requests: list[dict]) -> Wrong | None:
@@ -408,7 +418,7 @@ def _misread(moved: np.ndarray, behind: np.ndarray) -> Wrong:
         )
     if (moved == none).all():
         return Wrong(
-            "The zone is gone, but the hours are still those of UTC.",
+            "The zone is gone, but the clock was not moved to New York's.",
             "Dropping a zone does not move the clock. What has to come before?",
         )
     if (moved > none).all():

@@ -38,6 +38,8 @@ def q1(workers: object) -> Right | Wrong:
     said = number(workers)
     each = 60 * _MINUTES // _SECONDS  # whole notebooks that a worker finishes
     right = -(-_NOTEBOOKS // each)
+    if said == each * _SECONDS / 60:
+        return Wrong("That is how many minutes it takes: with how many workers?")
     if said != int(said):
         return Wrong("Workers are whole: there is no part of one.", "Up or down, and why?")
     took = -(-_NOTEBOOKS // max(int(said), 1)) * _SECONDS / 60
@@ -45,7 +47,7 @@ def q1(workers: object) -> Right | Wrong:
         return Right(
             f"Each does at most {each} notebooks, one after the other, in {took:g} minutes. By "
             "the seconds alone, 37.5 workers would do; but for each of them the last half minute "
-            "is lost, because no whole notebook fits in. Longer steps lose more."
+            "is lost, because no whole notebook fits in. Longer steps can lose more."
         )
     return _mistaken_workers(int(said), right, took)
 
@@ -101,11 +103,11 @@ def _is_long(summary: pd.DataFrame, part: pd.DataFrame) -> bool:
 
 
 def _parts(rng: np.random.Generator) -> list[pd.DataFrame]:
-    """Draw parts of very different sizes; some pairs are not in all of them."""
-    sizes = {600: range(1, 9), 40: range(1, 6), 25: range(4, 12)}
+    """Draw parts of very different sizes; each has one trip of a pair that others have more of."""
+    sizes = {600: (range(1, 9), 11), 40: (range(1, 6), 8), 25: (range(4, 12), 1)}
     parts = []
-    for size, pairs in sizes.items():
-        pair = np.concatenate([list(pairs) * 2, rng.choice(pairs, size)])
+    for size, (pairs, alone) in sizes.items():
+        pair = np.concatenate([list(pairs) * 2, rng.choice(pairs, size), [alone]])
         minutes = rng.uniform(1, 20, len(pair)) + pair + 15 * (size < 100)
         order, labels = rng.permutation(len(pair)), rng.permutation(5 * len(pair))[: len(pair)]
         parts.append(pd.DataFrame({"pair": pair, "minutes": minutes}).iloc[order].set_axis(labels))
@@ -126,7 +128,8 @@ def _misformed(merged: pd.DataFrame, parts: list[pd.DataFrame]) -> Wrong | None:
     if merged[["mean", "std"]].isna().to_numpy().any():
         return Wrong(
             "Some pairs have no number.",
-            "A pair that one part lacks: with `+`, pandas makes NaN of it. `pd.concat` does not.",
+            "A pair that one part lacks: with `+`, pandas makes NaN of it; `pd.concat` does not. "
+            "And a single trip of a pair has no `std`.",
         )
     return None
 
@@ -145,7 +148,8 @@ def _misjudged(merged: pd.DataFrame, parts: list[pd.DataFrame]) -> Wrong | None:
             )
         return Wrong(
             "The means are not those of all trips together.",
-            "Add up sums and counts of all parts first, and divide once, at the end.",
+            "Add up sums and counts of all parts first, and divide once, at the end. Also those of "
+            "a trip that is the only one of its pair in a part.",
         )
     if _same(merged["std"], right["std"]):
         return None
@@ -159,11 +163,17 @@ def _misjudged(merged: pd.DataFrame, parts: list[pd.DataFrame]) -> Wrong | None:
             "The standard deviations are a little too small.",
             "By what does pandas divide the squares: the count, or the count less one?",
         )
+    if _same(merged["std"], _within(parts)):
+        return Wrong(
+            "That is how much the trips vary within the parts: their means differ, too.",
+            "The sum of the squares knows about both.",
+        )
     if _same(merged["std"], right["std"] ** 2):
         return Wrong("That is the variance: how does a standard deviation come from it?")
     return Wrong(
         "The means are right, the standard deviations are not.",
-        "The sum of the squares less the count times the squared mean; then divide.",
+        "The sum of the squares less the count times the squared mean; then divide. (A part with "
+        "a single trip of a pair has no `std` from which one could get back to the squares.)",
     )
 
 
@@ -171,6 +181,16 @@ def _aggregated(trips: pd.DataFrame) -> pd.DataFrame:
     """Return mean and standard deviation of each pair, and the latter divided by the count."""
     groups = trips.groupby("pair")["minutes"]
     return groups.agg(["mean", "std"]).assign(population=groups.std(ddof=0))
+
+
+def _within(parts: list[pd.DataFrame]) -> pd.Series:
+    """Return the standard deviation of each pair around the means of the parts."""
+    spread = [part.groupby("pair")["minutes"].agg(["var", "size"]) for part in parts]
+    squares = [found["var"].fillna(0) * (found["size"] - 1) for found in spread]
+    free = [found["size"] - 1 for found in spread]
+    return (
+        pd.concat(squares).groupby(level=0).sum() / pd.concat(free).groupby(level=0).sum()
+    ) ** 0.5
 
 
 def _same(left: pd.Series, right: pd.Series) -> bool:
@@ -197,8 +217,10 @@ def q3(keep_sums: object) -> Right | Wrong:
     if not _as_expected(keep, [(one, first), (other, second), (one, first)], once):
         return Wrong(
             "A part was kept, its worker was lost, and another kept it again: it counts twice.",
-            "What in a file's name should be the same at the second time, and what should not "
-            "be in it at all?",
+            "The second time it goes to the same file: what becomes of what is in there?"
+            if _names(keep, one, first, times=1) == _names(keep, one, first, times=2)
+            else "What in a file's name should be the same at the second time, and what should "
+            "not be in it at all?",
         )
     if not _as_expected(keep, [(one, twin), (alike, twin)], {one: twin, alike: twin}):
         return Wrong(
@@ -214,7 +236,7 @@ def q3(keep_sums: object) -> Right | Wrong:
         "A task that writes to the same place each time can be run again: it is *idempotent*. "
         "Schedulers run tasks again after a lost worker, a retry or a backfill, and none of them "
         "knows whether the first attempt had written already. A worker may even die while it "
-        "writes: write beside, and rename at the end."
+        "writes: write beside, under a name that does not end in `.csv`, and rename at the end."
     )
 
 
@@ -244,6 +266,14 @@ def _as_expected(
     )
 
 
+def _names(keep: _Keep, part: str, sums: pd.DataFrame, times: int) -> set[str]:
+    """Return the names of the files that are there when a part was kept so many times."""
+    with TemporaryDirectory() as folder:
+        for _ in range(times):
+            keep(part, sums.copy(), Path(folder))
+        return {file.name for file in Path(folder).iterdir()}
+
+
 def _read(file: Path) -> pd.DataFrame:
     """Read a file as the lesson's ``all_sums`` does."""
     kept = pd.read_csv(file, names=["pair", "sum", "count"])
@@ -251,6 +281,6 @@ def _read(file: Path) -> pd.DataFrame:
     if numbers.isna().to_numpy().any():
         raise UnreadableError(
             f"`{file.name}` has a line that is not a pair, a sum and a count: `all_sums` expects "
-            "no heading (`header=False`)."
+            "no heading (`header=False`), and the pair, which is the index, first."
         )
     return numbers

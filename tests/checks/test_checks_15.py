@@ -33,7 +33,9 @@ def errors(months: tuple) -> dict[float, tuple[float, float]]:
     ("answer", "status", "words"),
     [
         (lambda e: e[40][1] - e[20][1], "right", "can no longer report"),
+        (lambda e: round(e[40][1], 2) - round(e[20][1], 2), "right", "can no longer report"),
         (lambda e: e[20][1] - e[40][1], "wrong", "The sign is wrong"),
+        (lambda e: e[np.inf][1] - e[40][1], "wrong", "40 miles gain over no limit"),
         (lambda e: 60 * (e[40][1] - e[20][1]), "wrong", "in seconds"),
         (lambda e: e[40][0] - e[20][0], "wrong", "has learned from"),
         (lambda e: e[np.inf][1] - e[20][1], "wrong", "no limit at all"),
@@ -58,6 +60,22 @@ def answer(place, minutes, part):
 """
 MEANS = {
     "right": (RIGHT, "right", "No trip counts in its own mean"),
+    "right, in another order": (
+        RIGHT.replace("return found", "return found.sample(frac=1)"),
+        "right",
+        "No trip counts in its own mean",
+    ),
+    "five parts": (
+        RIGHT.replace("part.unique()", "range(5)"),
+        "wrong",
+        "of 40 trips get no number",
+    ),
+    "one is lost": (RIGHT.replace("return found", "return found[1:]"), "wrong", "Only 39 of 40"),
+    "filled with the places' mean": (
+        RIGHT.replace("fillna(minutes[~own].mean())", "fillna(means.mean())"),
+        "wrong",
+        "the mean of the *places*",
+    ),
     "of all parts": ("minutes.groupby(place).transform('mean')", "wrong", "in its own mean"),
     "of the own part": ("minutes.groupby([place, part]).transform('mean')", "wrong", "*own* part"),
     "with a gap": (RIGHT.replace(".fillna(minutes[~own].mean())", ""), "wrong", "no number"),
@@ -95,6 +113,17 @@ HONEST = "val['PU_DO'].map(train.groupby('PU_DO')['duration'].mean())"
 BOTH = "val['PU_DO'].map(pd.concat([train, val]).groupby('PU_DO')['duration'].mean())"
 PAIRS = {
     "right": (f"{HONEST}.fillna(train['duration'].mean())", "right", "which rows"),
+    "right, by the zone": (
+        f"{HONEST}.fillna(val['PULocationID'].map(train.groupby('PULocationID')['duration'].mean()))"
+        ".fillna(train['duration'].mean())",
+        "right",
+        "which rows",
+    ),
+    "filled with the column's mean": (
+        f"(lambda column: column.fillna(column.mean()))({HONEST})",
+        "wrong",
+        "depends on the other trips",
+    ),
     "the colleague's": (BOTH, "wrong", "which are the answer"),
     "filled from the second month": (
         f"{HONEST}.fillna(val['duration'].mean())",

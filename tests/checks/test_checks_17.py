@@ -15,6 +15,7 @@ WORKERS = {
     "right": ("right", "last half minute is lost", 39),
     "right as a float": ("right", "37.5 workers would do", 39.0),
     "by the seconds alone": ("wrong", "cut in two", 38),
+    "the minutes": ("wrong", "with how many workers", 19.5),
     "not rounded": ("wrong", "Workers are whole", 37.5),
     "a minute each": ("wrong", "if each notebook took a minute", 25),
     "rounded down": ("wrong", "need 21 minutes", 37),
@@ -66,6 +67,27 @@ def with_mean_right(summaries: list[pd.DataFrame], std: pd.Series) -> pd.DataFra
     return merged(summaries).assign(std=std)
 
 
+def by_deviation(part: pd.DataFrame) -> pd.DataFrame:
+    return part.groupby("pair")["minutes"].agg(["count", "sum", "std"])
+
+
+def back_to_squares(summaries: list[pd.DataFrame]) -> pd.DataFrame:
+    """Merge what has no deviation where a part has a single trip of a pair."""
+    found = pd.concat(summaries)
+    mean = found["sum"] / found["count"]
+    square = (found["count"] - 1) * found["std"] ** 2 + found["count"] * mean**2
+    return spread(found.assign(square=square).groupby(level=0).sum())
+
+
+def within(summaries: list[pd.DataFrame]) -> pd.DataFrame:
+    found = pd.concat(summaries)
+    free = found["count"] - 1
+    found = found.assign(square=free * found["std"].fillna(0) ** 2, free=free)
+    added = found.groupby(level=0).sum()
+    std = (added["square"] / added["free"]) ** 0.5
+    return pd.DataFrame({"mean": added["sum"] / added["count"], "std": std})
+
+
 def both(part: pd.DataFrame) -> pd.DataFrame:
     return sums(part).join(each(part))
 
@@ -83,6 +105,17 @@ SPREADS: dict[str, tuple[str, Callable, Callable]] = {
         both,
         lambda found: with_mean_right(found, averaged(found)["std"]),
     ),
+    "a single trip has no deviation": (
+        "the standard deviations are not",
+        by_deviation,
+        lambda found: back_to_squares(found).fillna(0),
+    ),
+    "a single trip is lost": (
+        "not those of all trips",
+        lambda part: by_deviation(part).dropna(),
+        back_to_squares,
+    ),
+    "within the parts": ("their means differ, too", by_deviation, within),
     "divided by the count": (
         "a little too small",
         sums,
@@ -166,6 +199,10 @@ KEPT: dict[str, tuple[str, Callable[..., None]]] = {
     ),
     "the first one stays": ("the old sums are still there", unless_there),
     "with a heading": ("no heading", to(lambda part, sums: f"{part}.csv", header=True)),
+    "without the pair": (
+        "the pair, which is the index, first",
+        to(lambda part, sums: f"{part}.csv", index=False),
+    ),
     "another ending": ("no file that ends in", to(lambda part, sums: f"{part}.txt")),
     "nothing": ("no file that ends in", lambda part, sums, folder: part),
 }
@@ -179,6 +216,21 @@ def test_sums_are_judged_by_what_is_there_after_a_bad_night(case: str):
     assert box.status == ("right" if case.startswith("right") else "wrong")
 
 
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("appended to its own", "goes to the same file"),
+        ("as it was", "goes to the same file"),
+        ("a new name each time", "be the same at the second time"),
+    ],
+)
+def test_the_second_sentence_says_whether_the_name_or_the_writing_is_wrong(
+    case: str, sentence: str
+):
+    check = asked("17")
+    assert sentence in [check.judge(3, KEPT[case][1]) for _ in range(2)][-1].text
+
+
 def test_sums_that_nobody_kept_differently_are_not_an_attempt():
     assert said("17", 3, ...).status == "not attempted"
 
@@ -186,6 +238,8 @@ def test_sums_that_nobody_kept_differently_are_not_an_attempt():
 def test_parts_differ_in_size_and_some_pairs_are_not_in_all_of_them():
     parts = lesson_17._parts(np.random.default_rng(1))
     pairs = [set(part["pair"]) for part in parts]
+    assert all((part["pair"].value_counts() == 1).any() for part in parts)
+    assert pd.concat(parts)["pair"].value_counts().min() > 1
     assert len(set.intersection(*pairs)) < len(set.union(*pairs))
     assert max(map(len, parts)) > 5 * min(map(len, parts))
 
