@@ -143,8 +143,7 @@ def check_known_at_pickup(columns: Iterable[str]) -> None:
     """
     if late := [column for column in columns if column in KNOWN_AFTERWARDS]:
         raise DataError(
-            f"{', '.join(late)} cannot be a feature, because nobody knows it when a trip begins: "
-            "leave it out."
+            f"Nobody knows {', '.join(late)} when a trip begins: leave it out of the features."
         )
 
 
