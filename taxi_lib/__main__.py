@@ -287,8 +287,8 @@ def compare(
         elif rows := each.rows():
             show_rows(each.name, rows)
         else:
-            say(f"{each.name}: alike ({each.seconds.before} s, now {each.seconds.now} s)")
-    say(f"Both beside each other: {page}")
+            say(f"{each.name}: no difference ({each.seconds.before} s, now {each.seconds.now} s)")
+    say(f"Side by side: {page}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Two runs beside each other: which parameters, inputs, results, seconds and figures differ."""
+"""Two runs side by side: which parameters, inputs, results, seconds and figures differ."""
 
 import os
 from collections.abc import Iterator

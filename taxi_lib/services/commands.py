@@ -1,6 +1,7 @@
 """Run commands as you would type them in a terminal, and show what they print."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def shell(
     show : bool
         Whether to print the command and its output.
     hide : str, optional
-        Lines with this text are returned, but not shown.
+        Lines in which this regular expression is found are returned, but not shown.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def shell(
     say = print if show else (lambda *_, **__: None)
     say(f"$ {command}", flush=True)
     status, output = _run(split(command), env, cwd, seconds)
-    shown = [line for line in output.splitlines() if not hide or hide not in line]
+    shown = [line for line in output.splitlines() if not hide or not re.search(hide, line)]
     if shown:
         say("\n".join(shown) + "\n")
     if status != expect:

@@ -1,4 +1,4 @@
-"""The page of two runs beside each other: what differs, the code, and the figures of both."""
+"""The page of two runs side by side: what differs, the code, and the figures of both."""
 
 import io
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def _parts(before: Path, now: Path, notebooks: list[Compared]) -> Iterator[str]:
             sides = "".join(plain.picture(png, f"{place} of {each.name}") for png in (was, new))
             yield f'<p>{plain.text(place)}</p><div class="sides">{sides}</div>'
     alike = [one.name for one in notebooks if not (one.changes or one.figures)]
-    yield f'<p class="quiet">Alike: {plain.text(", ".join(alike) or "none")}.</p>'
+    yield f'<p class="quiet">No difference: {plain.text(", ".join(alike) or "none")}.</p>'
 
 
 def code_differences(before: Evidence, now: Evidence) -> str:
