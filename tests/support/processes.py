@@ -12,7 +12,10 @@ from taxi_lib.services.processes import RUN_TAG
 
 def is_running(pid: int) -> bool:
     """Return whether a process runs; a zombie does not."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it may end at any moment, also while we look
+        return False
 
 
 def with_variable(name: str, value: str) -> list[str]:
