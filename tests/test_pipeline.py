@@ -213,6 +213,7 @@ def test_in_a_backfill_the_page_says_that_the_champion_has_seen_the_month(
         output.get("text", "") for cell in done.cells for output in cell.get("outputs", [])
     )
     assert "its error here is too small" in printed
+    assert "had learned from these very rides" in Path(results["report"]).read_text()
 
 
 @pytest.fixture

@@ -214,7 +214,8 @@ _MISTAKEN_MEANS: list[tuple[Callable[[pd.DataFrame], pd.Series], Wrong]] = [
 def q3(pair_means: object) -> Right | Wrong:
     """Judge a function that describes the second month's trips by means of the first.
 
-    It is called twice, the second time with other minutes in the second month.
+    It is called three times: then with other minutes in the second month, and with the trips of
+    an unknown pair alone.
     """
     answer = function(pair_means)
     train, val = _month(), _month()

@@ -218,7 +218,7 @@ def q3(keep_sums: object) -> Right | Wrong:
         return Wrong(
             "A part was kept, its worker was lost, and another kept it again: it counts twice.",
             "The second time it goes to the same file: what becomes of what is in there?"
-            if _names(keep, one, first, times=1) == _names(keep, one, first, times=2)
+            if _kept(keep, [(one, first)]).keys() == _kept(keep, [(one, first)] * 2).keys()
             else "What in a file's name should be the same at the second time, and what should "
             "not be in it at all?",
         )
@@ -251,13 +251,7 @@ def _as_expected(
     keep: _Keep, calls: list[tuple[str, pd.DataFrame]], expected: dict[str, pd.DataFrame]
 ) -> bool:
     """Return whether a folder has the sums of these parts after these calls."""
-    with TemporaryDirectory() as folder:
-        for part, sums in calls:
-            keep(part, sums.copy(), Path(folder))
-        kept = [_read(file) for file in Path(folder).glob("*.csv")]
-    if not kept:
-        raise UnreadableError("After the call, the folder has no file that ends in `.csv`.")
-    found = pd.concat(kept).groupby("pair").sum()
+    found = pd.concat(_kept(keep, calls).values()).groupby("pair").sum()
     wanted = pd.concat(expected.values()).groupby("pair").sum()
     return (
         found.index.equals(wanted.index)
@@ -266,12 +260,15 @@ def _as_expected(
     )
 
 
-def _names(keep: _Keep, part: str, sums: pd.DataFrame, times: int) -> set[str]:
-    """Return the names of the files that are there when a part was kept so many times."""
+def _kept(keep: _Keep, calls: list[tuple[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """Return what is in each file of a folder after these calls, by its name."""
     with TemporaryDirectory() as folder:
-        for _ in range(times):
+        for part, sums in calls:
             keep(part, sums.copy(), Path(folder))
-        return {file.name for file in Path(folder).iterdir()}
+        kept = {file.name: _read(file) for file in Path(folder).glob("*.csv")}
+    if not kept:
+        raise UnreadableError("After the call, the folder has no file that ends in `.csv`.")
+    return kept
 
 
 def _read(file: Path) -> pd.DataFrame:
